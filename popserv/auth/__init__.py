@@ -1,0 +1,1 @@
+"""Who gets in: names, credentials, the chain of checkers, the login."""

@@ -1,0 +1,80 @@
+"""Several account databases in order, behind one portal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from zope.interface import implementer
+
+from popserv.interfaces import IAccount, IAccountDirectory, IDummyCheck
+
+
+class UnknownAccount(UnauthorizedLogin):
+    """This database does not know the name: ask the next."""
+
+
+class CredentialsRefused(UnauthorizedLogin):
+    """This database knows the name and the credentials are not good for it: ask nobody else."""
+
+
+@implementer(ICredentialsChecker)
+class CheckerChain:
+    """Asks each checker that takes the credentials, in order.
+
+    The next is asked on `UnknownAccount`, and on a plain `UnauthorizedLogin`, which is all that a third party's checker
+    can say of a name it does not know. If nobody knew it, the first checker that can do so spends the time that
+    checking a wrong secret takes.
+    """
+
+    def __init__(self, checkers: Sequence[Any]) -> None:
+        self._checkers = list(checkers)
+        self.credentialInterfaces = list(
+            {interface: None for checker in checkers for interface in checker.credentialInterfaces}
+        )
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        return ensureDeferred(self._ask(credentials))
+
+    async def _ask(self, credentials: Any) -> bytes | tuple[()]:
+        takers = [
+            checker
+            for checker in self._checkers
+            if any(interface.providedBy(credentials) for interface in checker.credentialInterfaces)
+        ]
+        if not takers:
+            raise UnhandledCredentials("no checker takes these credentials")
+        for checker in takers:
+            try:
+                avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, credentials)
+            except CredentialsRefused:
+                raise
+            except UnauthorizedLogin:
+                continue
+            return avatar_id
+        for checker in takers:
+            if IDummyCheck.providedBy(checker):
+                await checker.check_nothing(credentials)
+                break
+        raise UnauthorizedLogin("no checker knows this name")
+
+
+@implementer(IAccountDirectory)
+class DirectoryChain:
+    """Asks each directory in order; the first that knows the name answers."""
+
+    def __init__(self, directories: Iterable[IAccountDirectory]) -> None:
+        self._directories = list(directories)
+
+    def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
+        return ensureDeferred(self._ask(avatar_id))
+
+    async def _ask(self, avatar_id: bytes) -> IAccount | None:
+        for directory in self._directories:
+            found = await directory.account(avatar_id)
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,79 @@
+"""The one place that prepares account names and passwords: SASLprep (RFC 4013), case, white-list.
+
+The prepared name is what is looked up, locked, throttled and logged; nothing else is.
+"""
+
+from __future__ import annotations
+
+import stringprep
+from typing import Literal
+from unicodedata import ucd_3_2_0
+
+NAME_OCTETS = 255
+
+_PROHIBITED = (
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
+
+
+class InvalidName(ValueError):
+    """The name or password cannot be prepared; nobody can have it."""
+
+
+def saslprep(text: str, stored: bool = False) -> str:
+    """Prepare `text` by RFC 4013 as a query string, or as a stored string. Raises `InvalidName`."""
+    if text.isascii() and text.isprintable():
+        return text
+    mapped = "".join(
+        " " if stringprep.in_table_c12(character) else character
+        for character in text
+        if not stringprep.in_table_b1(character)
+    )
+    prepared = ucd_3_2_0.normalize("NFKC", mapped)
+    if text and not prepared:
+        raise InvalidName("nothing is left of it after preparation")
+    for character in prepared:
+        if any(prohibited(character) for prohibited in _PROHIBITED) or (stored and stringprep.in_table_a1(character)):
+            raise InvalidName(f"U+{ord(character):04X} is not allowed")
+    if any(map(stringprep.in_table_d1, prepared)) and (
+        any(map(stringprep.in_table_d2, prepared))
+        or not (stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1]))
+    ):
+        raise InvalidName("right-to-left and left-to-right characters are mixed")
+    return prepared
+
+
+def prepare(name: bytes, case: Literal["fold", "keep"] = "fold") -> str:
+    """The account name for what a client or an administrator typed (UTF-8). Raises `InvalidName`."""
+    try:
+        prepared = saslprep(name.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise InvalidName("it is not UTF-8") from None
+    if case == "fold":
+        prepared = prepared.lower()
+    if not prepared:
+        raise InvalidName("it is empty")
+    if len(prepared.encode("utf-8")) > NAME_OCTETS:
+        raise InvalidName(f"it is longer than {NAME_OCTETS} octets")
+    if prepared.startswith(".") or "/" in prepared:
+        raise InvalidName('it must not begin with "." or hold "/"')
+    return prepared
+
+
+def prepare_password(password: bytes, stored: bool = False) -> bytes:
+    """The password to check, or with `stored` the one to hash and keep (RFC 4616 section 2). Raises `InvalidName`."""
+    try:
+        prepared = saslprep(password.decode("utf-8"), stored)
+    except UnicodeDecodeError:
+        raise InvalidName("it is not UTF-8") from None
+    if not prepared:
+        raise InvalidName("it is empty")
+    return prepared.encode("utf-8")

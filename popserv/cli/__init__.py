@@ -1,0 +1,1 @@
+"""The ``popserv`` command, one file a group of verbs."""

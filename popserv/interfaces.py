@@ -1,0 +1,294 @@
+"""The promises popserv is built of. No code here: what each member means, may raise, and who closes what.
+
+Message-numbers on the wire are 1-based (RFC 1939 section 5); every ``index`` below is 0-based. The conversion happens
+once, in `popserv.wire.arguments.message_number`.
+
+Synchronous or not, as a rule: an answer that is in memory is a plain value; what may block is always a
+``twisted.internet.defer.Deferred``. There is no "value or Deferred" in these interfaces.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Sequence, Set
+    from pathlib import Path
+
+    from twisted.internet.defer import Deferred
+
+    from popserv.pools import Pool
+
+__all__ = [
+    "IAccount",
+    "IAccountDirectory",
+    "IAccounts",
+    "IBuildContext",
+    "IConversation",
+    "IDelivery",
+    "IDummyCheck",
+    "IIncoming",
+    "ILogin",
+    "IMailProtocol",
+    "IMaildrop",
+    "IMaildropStore",
+    "IMechanism",
+    "IMessage",
+    "IMessageReader",
+    "ISessionObserver",
+    "IStores",
+]
+
+
+# --- accounts -----------------------------------------------------------------------------------------------------
+
+
+class IAccount(Interface):
+    """What an account database knows of one account. Immutable."""
+
+    name: str = Attribute("the prepared account name; used for look-up, lock, throttle and logs")
+    location: str = Attribute('"scheme:place" of this account\'s maildrop; "" = the store\'s own')
+    home: str = Attribute('absolute home directory, for `{home}` in a location; "" = none')
+
+
+class IAccountDirectory(Interface):
+    """Says what an account is, apart from who may use it."""
+
+    def account(avatar_id: bytes) -> Deferred[IAccount | None]:
+        """The `IAccount` with this prepared name, or None: a Deferred.
+
+        Fails with `popserv.errors.SystemTrouble` when the database cannot be asked.
+        """
+
+
+# --- maildrops ----------------------------------------------------------------------------------------------------
+
+
+class IMaildropStore(Interface):
+    """Opens maildrops. One object serves every account of its kind."""
+
+    def open(account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
+        """Take the exclusive session lock of this account's maildrop and a snapshot of it: a Deferred `IMaildrop`.
+
+        `account` provides `IAccount`. A maildrop that does not exist yet reads as empty. Fails with
+        `popserv.errors.MaildropInUse`, `StoreUnavailable` or `StoreBroken`, and then holds no lock. Cancelling the
+        Deferred releases the lock, too.
+        """
+
+
+class IMaildrop(Interface):
+    """An immutable snapshot of a maildrop for one session (RFC 1939 section 4), and its lock.
+
+    All but `commit` and `close` are synchronous and do no I/O.
+    """
+
+    count: int = Attribute("number of messages")
+    octets: Sequence[int] = Attribute(
+        "per index the exact size of RFC 1939 section 11: with CRLF line ends and a CRLF at the end of "
+        "the last line, before byte-stuffing; equals what `message(index)` yields"
+    )
+    total: int = Attribute("sum of `octets`")
+
+    def uidl(index: int) -> bytes:
+        """The unique-id (RFC 1939 section 7): 1 to 70 octets 0x21 to 0x7E as bytes; unique here, never reused,
+        the same in every session whatever happens to flags and folders."""
+
+    def message(index: int) -> IMessage:
+        """The `IMessage`. Cheap: no file is opened."""
+
+    def commit(deleted: Set[int]) -> Deferred[int]:
+        """Remove exactly the messages with these indices (a set of int): a Deferred int.
+
+        The result is the number of messages of `deleted` that are still there; 0 means that all are gone for good,
+        across a power failure. A message that has vanished meanwhile counts as removed. Called at most once.
+        """
+
+    def close() -> Deferred[None]:
+        """Release the lock: a Deferred that fires, with None, when the next session can have it.
+
+        Deletes nothing. May be called again, and after `commit`.
+        """
+
+
+class IMessage(Interface):
+    """A cheap description of one message of a snapshot. No file is open until `open`."""
+
+    octets: int = Attribute("what a reader of it yields in all")
+    crlf: bool = Attribute("its stored octets are what a reader yields; may err towards False")
+    needs_stuffing: bool = Attribute("some line begins with a dot (RFC 1939 section 3); may err towards True")
+
+    def open() -> IMessageReader:
+        """A new `IMessageReader` at the first octet. Does no I/O that can block; the caller closes it."""
+
+
+class IMessageReader(Interface):
+    """Yields one message: CRLF line ends, a CRLF at the end of the last line (an empty message
+    stays empty), not stuffed.
+
+    Both reads raise, or fail with, `popserv.errors.MessageVanished` when the message is gone and
+    `popserv.errors.StoreUnavailable` when it cannot be read.
+    """
+
+    def read_nowait(octets: int) -> bytes | None:
+        """Up to about `octets` octets (never more than twice as many) if they are at hand, None if reading would
+        block, b"" at the end."""
+
+    def read(octets: int) -> Deferred[bytes]:
+        """The same as a Deferred, never None. One call at a time."""
+
+    def close() -> None:
+        """Give back what is open. May be called at any time, also while a `read` is under way, and again."""
+
+
+class IDelivery(Interface):
+    """A store that takes mail in. Provided beside `IMaildropStore` by stores that can."""
+
+    def begin(account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
+        """Start storing one message for `account`: a Deferred `IIncoming`. Makes the maildrop if need be.
+
+        Fails with `popserv.errors.DeliveryError`.
+        """
+
+
+class IIncoming(Interface):
+    """One message on its way into a maildrop. Not visible to any session before `commit` fires."""
+
+    def write(octets: bytes) -> Deferred[None]:
+        """Append these octets, as received: a Deferred None. One call at a time. Fails with `DeliveryError`."""
+
+    def commit() -> Deferred[None]:
+        """Make the message part of the maildrop: a Deferred None.
+
+        When it fires, the message is there for good, across a power failure. Fails with `DeliveryError`, and then
+        the message is not there.
+        """
+
+    def abort() -> Deferred[None]:
+        """Leave nothing behind: a Deferred None, which never fails.
+
+        May be called again, and after a failed `commit`.
+        """
+
+
+# --- authentication -----------------------------------------------------------------------------------------------
+
+
+class IMechanism(Interface):
+    """One SASL mechanism (RFC 4422). Knows its syntax, not the accounts. Holds no state of an exchange."""
+
+    name: bytes = Attribute("registered name in upper case, 1 to 20 of A-Z 0-9 - _")
+    credential: Any = Attribute("the credentials interface it produces: it is offered only if some checker takes that")
+    plaintext: bool = Attribute("it lets the password be read on the wire, so it needs TLS or permission")
+    client_first: bool = Attribute("the client speaks first, so an initial response is allowed")
+
+    def authenticate(conversation: IConversation) -> Coroutine[Any, Any, Any]:
+        """Hold the conversation: a coroutine that returns credentials which provide `credential`.
+
+        Raises `popserv.errors.MalformedResponse` for what breaks its grammar.
+        """
+
+
+class IConversation(Interface):
+    """One SASL exchange as a mechanism sees it: octets, decoded; never base64 and never the wire."""
+
+    initial: bytes | None = Attribute("the initial response; None = the client sent none")
+
+    def challenge(octets: bytes) -> Awaitable[bytes]:
+        """Send a challenge: an awaitable of the response.
+
+        Raises `popserv.errors.Cancelled` on ``*`` and `popserv.errors.MalformedResponse` on bad base64.
+        """
+
+    def first() -> Awaitable[bytes]:
+        """An awaitable of the client's first message: the initial response, or the answer to an empty challenge."""
+
+
+class ILogin(Interface):
+    """The way in: a portal with everything that stands around it (delays, throttle, logging)."""
+
+    def verifies(credential: Any) -> bool:
+        """Whether some checker takes credentials of this interface: bool."""
+
+    def login(credentials: Any, peer: Any) -> Deferred[Any]:
+        """Check the credentials and open the maildrop: a Deferred `popserv.auth.login.LoggedIn`.
+
+        `peer` is a `popserv.auth.login.Peer`. Always fails with a `popserv.errors.PopError`. Cancelled when the
+        connection is lost.
+        """
+
+
+class IDummyCheck(Interface):
+    """Beside `twisted.cred.checkers.ICredentialsChecker`: makes an unknown name cost what a wrong password costs."""
+
+    def check_nothing(credentials: Any) -> Deferred[None]:
+        """Do the work of checking a wrong secret, with the parameters of real accounts: a Deferred None.
+
+        Called once by `popserv.auth.chain.CheckerChain` when no checker knew the name.
+        """
+
+
+# --- plug-ins: each module of a plug-in package has one object named ``plugin`` that provides its interface -------
+
+
+class IBuildContext(Interface):
+    """What a plug-in gets to build with. Nothing global."""
+
+    reactor: Any = Attribute("the reactor, also the clock")
+    disk: Pool = Attribute("for file system work")
+    hashing: Pool = Attribute("for password hashes")
+    hostname: str = Attribute("this server's name")
+
+    lock: str = Attribute('"exclusive" | "takeover" | "none", how sessions of one maildrop exclude each other')
+
+    def path(relative: str) -> Path:
+        """An absolute `pathlib.Path`: relative ones are relative to the configuration file."""
+
+
+class IStores(Interface):
+    """Plug-in: a kind of maildrop store, found by the scheme of a location.
+
+    "maildir:…" is ``popserv.stores.maildir``.
+    """
+
+    options = Attribute("type: an attrs class, the table `[maildrop.NAME]` of the configuration")
+
+    def check(place: str, context: IBuildContext) -> list[str]:
+        """What is wrong with this place (the location without its scheme): a list of str, empty if nothing is."""
+
+    def build(place: str, options: Any, context: IBuildContext) -> IMaildropStore:
+        """An `IMaildropStore` (and `IDelivery`, if it can) whose accounts live at `place` unless they say otherwise."""
+
+
+class IAccounts(Interface):
+    """Plug-in: a kind of account database ("sqlite:accounts.db" is ``popserv.accounts.sqlite``)."""
+
+    options = Attribute("type: an attrs class, the table `[auth.NAME]` of the configuration")
+
+    def build(argument: str, options: Any, context: IBuildContext) -> Any:
+        """A `twisted.cred.checkers.ICredentialsChecker`, which may provide `IAccountDirectory`, too.
+
+        The checker fails with `popserv.auth.chain.UnknownAccount` for a name it does not know and with
+        `twisted.cred.error.UnauthorizedLogin` for credentials that are not good.
+        """
+
+
+class IMailProtocol(Interface):
+    """Plug-in: a wire protocol ("pop3" is ``popserv.protocols.pop3``)."""
+
+    default_tls: str = Attribute('"starttls" | "off", when a `[[listen]]` does not say')
+    tls_modes: tuple[str, ...] = Attribute('which of "starttls", "implicit" and "off" it can do')
+
+    def factory(listener: Any) -> Any:
+        """An `IProtocolFactory` for one `popserv.net.listener.Listener`."""
+
+
+class ISessionObserver(Interface):
+    """Told of the life of sessions, never of single commands."""
+
+    def event(name: str, **facts: Any) -> None:
+        """`name` is one of connected, tls, login, refused, delivered, closed; `facts` are plain values.
+
+        Secrets are never among them.
+        """

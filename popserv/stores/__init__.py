@@ -1,0 +1,1 @@
+"""Maildrop stores, one a file. Only plug-ins stand here: a module is found by its name and holds ``plugin``."""

@@ -1,0 +1,1 @@
+"""The public test kit: doubles, contracts, and the pytest fixture ``pop3_server``."""
