@@ -26,6 +26,8 @@ class Password:
     authorization: bytes = b""
     typed: bytes = attrs.field(default=b"", repr=False)
     """The password before preparation, for hashes that others made of unprepared ones."""
+    address: str = ""
+    """Where the client connects from, numeric; "" = not known."""
 
     def checkPassword(self, password: bytes) -> bool:
         return compare_digest(password, self.password)
@@ -50,6 +52,8 @@ class ApopDigest:
     timestamp: bytes
     digest: bytes = attrs.field(repr=False)
     authorization: bytes = b""
+    address: str = ""
+    """Where the client connects from, numeric; "" = not known."""
 
     def checkPassword(self, password: bytes) -> bool:
         expected = md5(self.timestamp + password, usedforsecurity=False).hexdigest().encode("ascii")

@@ -1,0 +1,151 @@
+"""The way in: `Portal.login` and everything that stands around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import attrs
+from twisted.cred.error import LoginFailed
+from twisted.cred.error import UnauthorizedLogin as Unauthorized
+from twisted.cred.portal import Portal
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.mail.interfaces import IMailboxPOP3
+from zope.interface import implementer
+
+from popserv.auth.names import InvalidName
+from popserv.errors import LoginRefused, PopError, SystemBroken, SystemTrouble
+from popserv.interfaces import ILogin, IMaildrop, ISessionObserver
+
+
+@attrs.frozen
+class Peer:
+    """Who asks: handed to the portal as the mind."""
+
+    address: str
+    """Numeric, "" for a unix socket."""
+    session: str
+    """The id that stands in every log line of this connection."""
+    tls: str = ""
+    """The TLS version, "" in the clear."""
+    mechanism: str = ""
+    """USER, APOP, or the SASL mechanism."""
+
+
+@attrs.frozen
+class LoggedIn:
+    """A session that may begin."""
+
+    maildrop: IMaildrop
+    name: str
+    """For logs: what the account is called."""
+    logout: Callable[[], Any] = attrs.field(repr=False)
+
+    async def leave(self) -> None:
+        """Close the maildrop and log out. May be called again."""
+        await self.maildrop.close()
+        await maybeDeferred(self.logout)
+
+
+class FailureDelay(Protocol):
+    """What `LoginService` needs of a throttle."""
+
+    def record_failure(self, address: str, name: str) -> float: ...
+
+    def record_success(self, address: str, name: str) -> None: ...
+
+
+@implementer(ILogin)
+class LoginService:
+    """Prepares the name, asks the portal, slows guessers down, and turns every failure into a `PopError`.
+
+    All refusals are the same to the client: unknown name, wrong secret, barred account (RFC 3206 section 5).
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        portal: Portal,
+        *,
+        clock: IReactorTime,
+        case: Literal["fold", "keep"] = "fold",
+        throttle: FailureDelay | None = None,
+        observer: ISessionObserver | None = None,
+        adapt: Callable[[Any], Deferred[IMaildrop]] | None = None,
+    ) -> None:
+        """`adapt` makes an `IMaildrop` of a foreign `IMailboxPOP3`."""
+        self._portal = portal
+        self._clock = clock
+        self._case = case
+        self._throttle = throttle
+        self._observer = observer
+        self._adapt = adapt
+
+    def verifies(self, credential: Any) -> bool:
+        return any(offered.isOrExtends(credential) for offered in self._portal.listCredentialsInterfaces())
+
+    def login(self, credentials: Any, peer: Peer) -> Deferred[LoggedIn]:
+        return ensureDeferred(self._login(credentials, peer))
+
+    async def _login(self, credentials: Any, peer: Peer) -> LoggedIn:
+        started = self._clock.seconds()
+        name = credentials.username.decode("utf-8", "replace")
+        try:
+            prepared = self._prepare(credentials, peer)
+            name = prepared.username.decode("utf-8")
+            result = await self._ask_portal(prepared, peer)
+        except LoginRefused:
+            await self._refused(peer, name, started)
+            raise
+        if self._throttle is not None:
+            self._throttle.record_success(peer.address, name)
+        return await self._open(result, name)
+
+    def _prepare(self, credentials: Any, peer: Peer) -> Any:
+        try:
+            prepared = credentials.prepared(self._case)
+        except InvalidName:
+            raise LoginRefused() from None
+        # RFC 4422 section 3.4.1: acting as somebody else needs a permission that no checker gives.
+        if prepared.authorization and prepared.authorization != prepared.username:
+            raise LoginRefused()
+        return attrs.evolve(prepared, address=peer.address)
+
+    async def _ask_portal(self, credentials: Any, peer: Peer) -> tuple[Any, Any, Any]:
+        try:
+            result: tuple[Any, Any, Any] = await self._portal.login(credentials, peer, IMailboxPOP3, IMaildrop)
+        except (LoginFailed, Unauthorized):
+            raise LoginRefused() from None
+        except (PopError, CancelledError):
+            raise
+        except Exception:
+            self.log.failure("login failed: session={session}", session=peer.session)
+            raise SystemTrouble() from None
+        return result
+
+    async def _open(self, result: tuple[Any, Any, Any], name: str) -> LoggedIn:
+        _interface, avatar, logout = result
+        if IMaildrop.providedBy(avatar):
+            return LoggedIn(avatar, name, logout)
+        try:
+            if self._adapt is None or not IMailboxPOP3.providedBy(avatar):
+                raise SystemBroken("this realm has no maildrop for POP3")
+            return LoggedIn(await self._adapt(avatar), name, logout)
+        except BaseException:
+            await maybeDeferred(logout)
+            raise
+
+    async def _refused(self, peer: Peer, name: str, started: float) -> None:
+        """Answer late, and by the clock from receipt, so that how long the check took does not show."""
+        if self._observer is not None:
+            facts = {"session": peer.session, "peer": peer.address, "user": name, "mech": peer.mechanism}
+            self._observer.event("refused", tls=peer.tls, reason="credentials", **facts)
+        if self._throttle is None:
+            return
+        delay = self._throttle.record_failure(peer.address, name) - (self._clock.seconds() - started)
+        if delay > 0:
+            await deferLater(self._clock, delay)

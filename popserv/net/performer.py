@@ -1,0 +1,156 @@
+"""Perform the effects of a session: the one place of this layer that knows logins and maildrops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from popserv.auth.credentials import ApopDigest, Password
+from popserv.auth.login import LoggedIn, Peer
+from popserv.errors import ConnectionGone, PopError, SystemTrouble
+from popserv.interfaces import ILogin
+from popserv.net.conversation import Conversation
+from popserv.session.effects import ApopLogin, Commit, Converse, PasswordLogin, Respond
+from popserv.session.session import Session
+
+
+class Performer:
+    """Logs in, converses and commits for one session, and sees to it that the maildrop is closed in every case.
+
+    `reply` is called with the octets of each outcome, at once or later.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        session: Session,
+        login: ILogin,
+        peer: Callable[[str], Peer],
+        reply: Callable[[bytes], None],
+    ) -> None:
+        """`peer` makes the record for a mechanism's name."""
+        self._session = session
+        self._login = login
+        self._peer = peer
+        self._reply = reply
+        self._conversation: Conversation | None = None
+        self._under_way: Deferred[None] | None = None
+        self._gone = False
+        self.logged_in: LoggedIn | None = None
+        self.mechanism = ""
+        """The last one tried: USER, APOP or the SASL mechanism."""
+        self.name = ""
+        """The account, once logged in."""
+
+    def perform(self, effect: PasswordLogin | ApopLogin | Converse | Respond | Commit) -> None:
+        """Begin; the outcome reaches the session, and its reply `reply`."""
+        if isinstance(effect, Respond):
+            self._continue(effect)
+        elif isinstance(effect, Commit):
+            self._start(self._commit(effect))
+        else:
+            self._start(self._log_in(effect))
+
+    def lost(self) -> None:
+        """The connection is gone: end an exchange, cancel a login, close the maildrop. An UPDATE goes on."""
+        self._gone = True
+        if self._conversation is not None:
+            self._conversation.answer(ConnectionGone())
+        if self.logged_in is not None:
+            if self._under_way is None:
+                self._start(self._leave(self.logged_in))
+        elif self._under_way is not None:
+            self._under_way.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._under_way = None
+        done = ensureDeferred(work)
+        if not done.called:
+            self._under_way = done
+
+    def _continue(self, effect: Respond) -> None:
+        if self._conversation is not None:
+            self._conversation.answer(effect.response)
+
+    async def _log_in(self, effect: PasswordLogin | ApopLogin | Converse) -> None:
+        session = self._session
+        try:
+            outcome = await self._authenticate(effect)
+        except PopError as error:
+            self._finished(session.login_failed, error)
+            return
+        except CancelledError:
+            return
+        except Exception:
+            self._defect()
+            self._finished(session.login_failed, SystemTrouble())
+            return
+        self.logged_in = outcome
+        self.name = outcome.name
+        if self._gone:
+            await self._leave(outcome)
+        else:
+            self._finished(session.logged_in, outcome.maildrop)
+
+    async def _authenticate(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
+        credentials: Any
+        if isinstance(effect, PasswordLogin):
+            self.mechanism, credentials = "USER", Password(effect.name, effect.password)
+        elif isinstance(effect, ApopLogin):
+            self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
+        else:
+            self.mechanism = effect.mechanism.name.decode("ascii")
+            self._conversation = Conversation(effect.initial, self._challenge)
+            try:
+                credentials = await effect.mechanism.authenticate(self._conversation)
+            finally:
+                self._conversation = None
+        result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
+        return result
+
+    def _challenge(self, octets: bytes) -> None:
+        reply = self._session.challenge(octets)
+        conversation = self._conversation
+        self._reply(reply)
+        if self._session.ended and conversation is not None:
+            conversation.answer(ConnectionGone())
+
+    async def _commit(self, effect: Commit) -> None:
+        logged_in = self.logged_in
+        assert logged_in is not None  # noqa: S101 - Commit follows a login
+        session = self._session
+        try:
+            # RFC 1939 section 6: the lock is free before the client hears of it.
+            left = await self._remove(logged_in, effect.deleted)
+        except PopError as error:
+            self._finished(session.failed, error)
+        except Exception:
+            self._defect()
+            self._finished(session.failed, SystemTrouble("some deleted messages not removed"))
+        else:
+            self._finished(session.committed, effect, left)
+
+    async def _remove(self, logged_in: LoggedIn, deleted: frozenset[int]) -> int:
+        try:
+            return await logged_in.maildrop.commit(deleted) if deleted else 0
+        finally:
+            await self._leave(logged_in)
+            self.logged_in = None
+
+    async def _leave(self, logged_in: LoggedIn) -> None:
+        try:
+            await logged_in.leave()
+        except Exception:
+            self._defect()
+
+    def _finished(self, outcome: Callable[..., bytes], *arguments: Any) -> None:
+        self._under_way = None
+        if not self._gone:
+            self._reply(outcome(*arguments))
+
+    def _defect(self) -> None:
+        self.log.failure("session {session}: unexpected failure", session=self._peer(self.mechanism).session)

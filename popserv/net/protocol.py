@@ -1,0 +1,445 @@
+"""The Twisted protocol: glue between octets, lines, the session and the transport."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from popserv.auth.login import Peer
+from popserv.errors import PopError, SystemTrouble
+from popserv.net import tls
+from popserv.net.addresses import host_of
+from popserv.net.ending import close_sending, unsent
+from popserv.net.listener import Listener
+from popserv.net.offer import offer
+from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
+from popserv.net.performer import Performer
+from popserv.net.timeouts import NOWHERE, Timeouts
+from popserv.session.effects import Effect, SendListing, SendMessage, StartTLS
+from popserv.session.session import Dialect, Session
+from popserv.session.states import Event, State
+from popserv.wire.lines import LineBuffer
+from popserv.wire.replies import err, ok
+
+
+@implementer(IPushProducer, IHandshakeListener, IHalfCloseableProtocol)
+class POP3Server(Protocol):
+    """One connection.
+
+    Lines are taken while no effect is pending and the transport takes octets; all replies of a turn leave in one write.
+    The protocol is the transport's producer for its whole life: when the peer does not read, no line is taken and no
+    chunk is read, and when lines wait, nothing is received. So memory is bounded by one receive and two chunks.
+    """
+
+    log = Logger()
+    transport: Any
+
+    def __init__(self, listener: Listener, timeouts: Timeouts, dialect: Dialect, timestamp: bytes) -> None:
+        self._listener = listener
+        self._limits = listener.limits
+        self._timeouts = timeouts
+        self._lines = LineBuffer(listener.limits)
+        self._outflow = Outflow(self._write, listener.limits.chunk_octets)
+        self._dialect = dialect
+        self._timestamp = timestamp
+        self._out: list[bytes] = []
+        self._running = False
+        self._pending = False  # an effect has no outcome yet
+        self._performing = False
+        self._outcome: bytes | None = None
+        self._next_turn: Any = None
+        self._deaf = False  # we do not receive
+        self._eof = False  # the peer does not send any more
+        self._handshaking = False
+        self._ending = ""  # why, once an end has begun
+        self._gone = False
+        self._dropped = 0
+        self._unsent = 0
+        self._tls = self._cipher = ""
+        self.deadline = inf
+        self.bucket = NOWHERE
+
+    # --- the connection
+
+    def connectionMade(self) -> None:
+        listener = self._listener
+        assert listener.login is not None  # noqa: S101 - a POP3 listener has one
+        implicit = listener.tls_mode == "implicit"
+        self._address = self.transport.getPeer()
+        self._host = host_of(self._address)
+        self._raw = self.transport.transport if implicit else self.transport
+        self._started = self._timeouts.now()
+        self.session_id = listener.registry.session_id()
+        offered = offer(listener, self._address, implicit)
+        self._session = Session(
+            offered,
+            self._limits,
+            timestamp=self._timestamp if offered.apop else b"",
+            dialect=self._dialect,
+            report=self._report,
+        )
+        self._performer = Performer(self._session, listener.login, self._peer, self._replied)
+        self._refusal = listener.registry.opened(self, self._host)
+        self._login_deadline = self._started + self._limits.login_seconds
+        if implicit:
+            self._await_handshake()
+        else:
+            self._timeouts.at(self, self._login_deadline)
+            self._greet()
+
+    def _greet(self) -> None:
+        self.transport.registerProducer(self, True)
+        if self._refusal:
+            self._end_with(self._refusal, "refused")
+            return
+        timestamp = f" {self._session.timestamp.decode('ascii')}" if self._session.timestamp else ""
+        self._write(ok(f"{self._listener.hostname} POP3 server ready{timestamp}"))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        self._timeouts.forget(self)
+        self._outflow.stop()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+        self._performer.lost()
+        self._listener.registry.closed(self)
+        self._lines.clear()
+        self._log_end(
+            self._ending or ("peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost")
+        )
+
+    def _log_end(self, why: str) -> None:
+        counters = self._session.counters
+        self._listener.observer.event(
+            "closed",
+            session=self.session_id,
+            peer=self._host,
+            user=self._performer.name,
+            tls=self._tls,
+            cipher=self._cipher,
+            mech=self._performer.mechanism if self._performer.name else "",
+            retr=(counters.retr, counters.retr_octets),
+            top=(counters.top, counters.top_octets),
+            dele=counters.deleted,
+            seconds=self._timeouts.now() - self._started,
+            why=why,
+        )
+
+    def _peer(self, mechanism: str) -> Peer:
+        return Peer(self._host, self.session_id, self._tls, mechanism)
+
+    def _report(self, defect: BaseException) -> None:
+        failure = Failure(defect)  # type: ignore[no-untyped-call]
+        self.log.failure("session {session}: defect", failure, session=self.session_id)
+
+    # --- lines
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._ending:
+            self._drop(len(data))
+            return
+        self._lines.feed(data)
+        self._run()
+
+    def _run(self) -> None:
+        """One turn: take lines until there is none, or an effect is pending, or others should have their turn."""
+        if self._running or self._blocked:
+            self._listen_or_not()
+            return
+        self._running = True
+        session, out = self._session, self._out
+        lines, octets = self._limits.turn_lines, self._limits.turn_octets
+        line = b""
+        while lines > 0 and octets > 0 and not session.ended:
+            line = self._lines.next(session.exchange)  # type: ignore[assignment]
+            if line is None:
+                break
+            lines -= 1
+            reply = session.handle(line) if line.__class__ is bytes else session.fault(line)  # type: ignore[arg-type]
+            if reply.__class__ is not bytes:
+                reply = self._perform(reply)  # type: ignore[arg-type, assignment]
+                if reply is None:
+                    break
+            out.append(reply)  # type: ignore[arg-type]
+            octets -= len(reply)  # type: ignore[arg-type]
+        self._running = False
+        self._flush()
+        if session.state is State.TRANSACTION and not self._outflow.paused:
+            self._timeouts.set(self, self._limits.idle_seconds)
+        self._after_turn(line is not None)
+
+    @property
+    def _blocked(self) -> bool:
+        return bool(self._pending or self._outflow.paused or self._ending or self._handshaking or self._gone)
+
+    def _after_turn(self, more: bool) -> None:
+        """What follows a turn that left whole lines behind (`more`) or not."""
+        if self._blocked:
+            self._listen_or_not()
+        elif self._session.ended:
+            self._end("quit" if self._session.last_event is not Event.ENDED else "errors")
+        elif more and self._lines.pending:
+            if self._next_turn is None:
+                self._next_turn = self._listener.reactor.callLater(0, self._take_turn)
+            self._listen_or_not()
+        elif self._eof:
+            self._end("peer closed")
+        else:
+            self._listen_or_not()
+
+    def _take_turn(self) -> None:
+        self._next_turn = None
+        self._run()
+
+    def _listen_or_not(self) -> None:
+        """Receive only while nothing received waits to be handled."""
+        deaf = self._lines.pending and (self._blocked or self._next_turn is not None)
+        if deaf != self._deaf and not self._ending and not self._eof and not self._gone:
+            self._deaf = deaf
+            if deaf:
+                self.transport.pauseProducing()
+            else:
+                self.transport.resumeProducing()
+
+    # --- effects
+
+    def _perform(self, effect: Effect) -> bytes | None:
+        """The octets an effect leads to, or None if they come later, through `_replied`."""
+        self._pending = True
+        self._performing = True
+        self._outcome = None
+        if isinstance(effect, SendMessage | SendListing):
+            self._send(effect)
+        elif isinstance(effect, StartTLS):
+            self._start_tls(effect)
+        else:
+            self._performer.perform(effect)
+        self._performing = False
+        outcome = self._outcome
+        if outcome is not None:
+            self._settled()
+        return outcome
+
+    def _replied(self, reply: bytes) -> None:
+        """The outcome of an effect."""
+        if self._performing:
+            self._outcome = reply if self._outcome is None else self._outcome + reply
+            return
+        self._settled()
+        self._out.append(reply)
+        self._flush()
+        self._run()
+
+    def _settled(self) -> None:
+        self._pending = False
+        if self._login_deadline < inf and self._session.state is State.TRANSACTION:
+            self._login_deadline = inf
+            self._listener.registry.logged_in(self)
+
+    def _send(self, effect: SendMessage | SendListing) -> None:
+        out: list[bytes] = []
+        header = effect.header if isinstance(effect, SendMessage) else b""
+        try:
+            body: Body
+            if isinstance(effect, SendMessage):
+                body = MessageBody(self._session.maildrop.message(effect.index), effect.lines)
+            else:
+                body = ListingBody(effect.blocks)
+            whole = self._outflow.at_hand(body, header, out, self._limits.turn_octets)
+        except PopError as error:
+            self._send_failed(error, started=bool(out))
+            return
+        if whole:
+            self._session.sent(effect, body.octets)
+            self._replied(b"".join(out))
+            return
+        if out:
+            self._out += out
+            header = b""
+        self._flush()
+        self._outflow.rest(header).addCallbacks(
+            lambda _: self._sent(effect, body),
+            lambda failure: self._rest_failed(failure, started=not header or body.octets > 0),
+        )
+
+    def _sent(self, effect: SendMessage | SendListing, body: Body) -> None:
+        self._session.sent(effect, body.octets)
+        self._replied(b"")
+
+    def _rest_failed(self, failure: Failure, started: bool) -> None:
+        if isinstance(failure.value, CancelledError):
+            return
+        error = failure.value
+        if not isinstance(error, PopError):
+            self.log.failure("session {session}: message cannot be read", failure, session=self.session_id)
+            error = SystemTrouble()
+        self._send_failed(error, started)
+
+    def _send_failed(self, error: PopError, started: bool) -> None:
+        if started:
+            # Never a terminator behind a short body: the client would take it for the whole message.
+            self._abort("message cannot be read")
+        else:
+            self._replied(self._session.failed(error))
+
+    # --- TLS
+
+    def _start_tls(self, effect: StartTLS) -> None:
+        if self._lines.pending:
+            self._replied(self._session.tls_refused())
+            return
+        self._write(b"".join([*self._out, effect.reply]))
+        self._out.clear()
+        self._raw.unregisterProducer()
+        self._await_handshake()
+        self.transport = tls.start(self, self._raw, self._listener.tls, self._listener.reactor)
+
+    def _await_handshake(self) -> None:
+        self._handshaking = True
+        handshake = self._timeouts.now() + self._limits.handshake_seconds
+        self._timeouts.at(self, min(handshake, self._login_deadline))
+
+    def handshakeCompleted(self) -> None:
+        self._tls = tls.version(self.transport)
+        self._cipher = tls.cipher(self.transport)
+        if not self._tls:
+            self._abort("TLS version")
+            return
+        self._handshaking = False
+        self._pending = False
+        self._timeouts.at(self, self._login_deadline)
+        if self._listener.tls_mode == "implicit":
+            self._session.tls = True
+            self._greet()
+        else:
+            self._session.tls_started(offer(self._listener, self._address, True))
+            self.transport.registerProducer(self, True)
+
+    # --- the peer's pace
+
+    def _write(self, octets: bytes) -> None:
+        self.transport.write(octets)
+
+    def _flush(self) -> None:
+        if self._out and not self._gone:
+            octets = b"".join(self._out)
+            self._out.clear()
+            if octets:
+                self._write(octets)
+
+    def pauseProducing(self) -> None:
+        self._outflow.paused = True
+        if self._session.state is State.TRANSACTION and not self._ending:
+            self._unsent = unsent(self._raw)
+            self._timeouts.set(self, self._limits.write_seconds)
+
+    def resumeProducing(self) -> None:
+        if self._session.state is State.TRANSACTION and not self._ending:
+            self._timeouts.set(self, self._limits.idle_seconds)
+        self._outflow.resume()
+        if not self._gone:
+            self._run()
+
+    def stopProducing(self) -> None:
+        """The transport is closing; `connectionLost` follows."""
+
+    def timed_out(self) -> None:
+        if self._ending:
+            self._end_later()
+        elif self._handshaking:
+            self._abort("handshake timeout")
+        elif self._session.state is State.AUTHORIZATION:
+            # RFC 1939 section 3: an autologout sends no reply.
+            self._end("login timeout")
+        elif self._outflow.paused:
+            self._judge_progress()
+        elif self._pending:
+            self._timeouts.set(self, self._limits.idle_seconds)
+        else:
+            self._end("idle timeout")
+
+    def _judge_progress(self) -> None:
+        left = unsent(self._raw)
+        if left < self._unsent:
+            self._unsent = left
+            self._timeouts.set(self, self._limits.write_seconds)
+        else:
+            self._abort("write timeout")
+
+    # --- the end
+
+    def readConnectionLost(self) -> None:
+        """The peer has closed its sending half: what it has sent still gets its replies."""
+        self._eof = True
+        if self._ending:
+            self._raw.loseConnection()
+        elif not self._blocked and self._next_turn is None:
+            self._end("peer closed")
+
+    def writeConnectionLost(self) -> None:
+        """Our sending half is closed; what remains is done by time."""
+
+    def drain(self) -> None:
+        """The server is shutting down: strangers leave now, sessions when they are done."""
+        if self._session.state is State.AUTHORIZATION:
+            self.shed()
+
+    def shed(self) -> None:
+        """Leave now: others need the place, or the server stops. An UPDATE is not broken off."""
+        if self._ending or self._session.state is State.UPDATE:
+            return
+        if self._handshaking or self._pending or self._session.state is not State.AUTHORIZATION:
+            self._abort("shed")
+        else:
+            self._end_with("server has no room for this connection, try again later", "shed")
+
+    def _end_with(self, text: str, why: str) -> None:
+        self._write(err(text, SystemTrouble.code))
+        self._end(why)
+
+    def _end(self, why: str) -> None:
+        """End in order: the last reply arrives, nothing else is read."""
+        self._ending = why
+        self._lines.clear()
+        self.transport.unregisterProducer()
+        if self._deaf and not self._eof:
+            self.transport.resumeProducing()
+        close_sending(self.transport, self._raw)
+        if self._eof:
+            self._raw.loseConnection()
+        self._unsent = unsent(self._raw)
+        self._linger_until = inf
+        self._quiet_since = self._timeouts.now()
+        self._timeouts.set(self, 1.0)
+
+    def _end_later(self) -> None:
+        """Looked at every second: give the last octets time to leave, then the peer a moment to close."""
+        now, left = self._timeouts.now(), unsent(self._raw)
+        if left < self._unsent:
+            self._unsent, self._quiet_since = left, now
+        if left == 0 and self._linger_until == inf:
+            self._linger_until = now + self._limits.linger_seconds
+        if now >= self._linger_until:
+            self._raw.loseConnection()
+        elif now - self._quiet_since > self._limits.write_seconds:
+            self._raw.abortConnection()
+            return
+        self._timeouts.set(self, 1.0)
+
+    def _drop(self, octets: int) -> None:
+        self._dropped += octets
+        if self._dropped > self._limits.linger_octets:
+            self._raw.loseConnection()
+
+    def _abort(self, why: str) -> None:
+        if not self._ending:
+            self._ending = why
+        self.transport.abortConnection()

@@ -1,0 +1,109 @@
+"""The connections of all listeners: who may come in, who has to leave, what they are called in the log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import count
+from os import urandom
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from popserv.limits import Limits
+from popserv.net.addresses import group_of
+
+
+class Connection(Protocol):
+    """What the registry asks of a protocol instance."""
+
+    def drain(self) -> None:
+        """Finish what is under way and end."""
+
+    def shed(self) -> None:
+        """End now, saying why: others need the place."""
+
+
+class Registry:
+    """Counts connections by address and in all, and ends the oldest that have not logged in when it gets crowded.
+
+    One in ten places may be taken by connections that have not logged in, so that strangers cannot keep users out.
+    """
+
+    def __init__(self, limits: Limits, clock: Any) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._by_group: Counter[str] = Counter()
+        self._open: dict[Connection, str] = {}
+        self._waiting: dict[Connection, None] = {}  # not logged in, the oldest first
+        self._ids = count(1)
+        self._start = urandom(4).hex()
+        self._drained: Deferred[None] | None = None
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def session_id(self) -> str:
+        """A name for a connection, unlike any other's, before and after a restart."""
+        return f"{self._start}-{next(self._ids)}"
+
+    def opened(self, connection: Connection, host: str = "") -> str:
+        """A connection has come in: "" if it may stay, else what to tell it before it ends.
+
+        It counts until `closed`, in either case.
+        """
+        group = group_of(host)
+        self._open[connection] = group
+        self._by_group[group] += 1
+        if self.draining:
+            return "server is shutting down, try again later"
+        if host and self._by_group[group] > self.limits.connections_per_address:
+            return f"too many connections from your address, the limit is {self.limits.connections_per_address}"
+        self._waiting[connection] = None
+        strangers = max(self.limits.connections // 10, 1)
+        if len(self._open) > self.limits.connections or len(self._waiting) > strangers:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            if oldest is connection:
+                return "too many connections, try again later"
+            oldest.shed()
+        return ""
+
+    def logged_in(self, connection: Connection) -> None:
+        """This one is no stranger any more."""
+        self._waiting.pop(connection, None)
+
+    def closed(self, connection: Connection) -> None:
+        """This one is gone."""
+        group = self._open.pop(connection, None)
+        if group is None:
+            return
+        self._waiting.pop(connection, None)
+        self._by_group[group] -= 1
+        if not self._by_group[group]:
+            del self._by_group[group]
+        if not self._open and self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    def drain(self) -> Deferred[None]:
+        """Ask every connection to finish: fires when all are gone, or after `Limits.drain_seconds`."""
+        self.draining = True
+        self._drained = drained = Deferred[None]()
+        timer = self._clock.callLater(self.limits.drain_seconds, self._give_up)
+        for connection in list(self._open):
+            connection.drain()
+        if not self._open and self._drained is not None:
+            self._give_up()
+
+        def stop(result: None) -> None:
+            if timer.active():
+                timer.cancel()
+            return result
+
+        return drained.addCallback(stop)
+
+    def _give_up(self) -> None:
+        if self._drained is not None:
+            drained, self._drained = self._drained, None
+            drained.callback(None)

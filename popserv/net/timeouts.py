@@ -1,0 +1,84 @@
+"""One coarse timer for many connections: setting a deadline is an attribute, not a delayed call."""
+
+from __future__ import annotations
+
+from math import ceil, inf
+from typing import Any, Protocol
+
+
+class Timed(Protocol):
+    """Something with a deadline. The first two attributes belong to `Timeouts`."""
+
+    deadline: float
+    bucket: int
+
+    def timed_out(self) -> None: ...
+
+
+NOWHERE = -1
+
+
+class Timeouts:
+    """Calls `timed_out` of what has passed its deadline, within one `tick` (seconds) of it.
+
+    Each connection stands in the bucket of the second in which it has to be looked at. A deadline that moves away
+    leaves it there: it is put where it belongs when its bucket comes up.
+    """
+
+    def __init__(self, clock: Any, tick: float = 1.0) -> None:
+        self._clock = clock
+        self._tick = tick
+        self._buckets: dict[int, set[Timed]] = {}
+        self._call: Any = None
+
+    def now(self) -> float:
+        return float(self._clock.seconds())
+
+    def set(self, timed: Timed, seconds: float) -> None:
+        """Let `timed` time out `seconds` from now, whatever it had before."""
+        self.at(timed, self.now() + seconds)
+
+    def at(self, timed: Timed, deadline: float) -> None:
+        """Let `timed` time out at `deadline` (of `now`); `math.inf` is never."""
+        timed.deadline = deadline
+        if deadline == inf:
+            return
+        bucket = ceil(deadline / self._tick)
+        if timed.bucket == NOWHERE or bucket < timed.bucket:
+            self._move(timed, bucket)
+
+    def forget(self, timed: Timed) -> None:
+        """No more time-outs for `timed`."""
+        self._move(timed, NOWHERE)
+
+    def _move(self, timed: Timed, bucket: int) -> None:
+        if timed.bucket != NOWHERE:
+            old = self._buckets[timed.bucket]
+            old.discard(timed)
+            if not old:
+                del self._buckets[timed.bucket]
+        timed.bucket = bucket
+        if bucket != NOWHERE:
+            self._buckets.setdefault(bucket, set()).add(timed)
+            if self._call is None:
+                self._call = self._clock.callLater(self._tick, self._ticked)
+        elif not self._buckets and self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _ticked(self) -> None:
+        self._call = None
+        now = self.now()
+        current = int(now / self._tick)
+        for bucket in sorted(key for key in self._buckets if key <= current):
+            for timed in list(self._buckets.get(bucket, ())):
+                if timed.bucket != bucket:
+                    continue  # a time-out before it has ended or moved it
+                deadline = timed.deadline
+                self._move(timed, NOWHERE)
+                if deadline <= now:
+                    timed.timed_out()
+                else:
+                    self.at(timed, deadline)
+        if self._buckets and self._call is None:
+            self._call = self._clock.callLater(self._tick, self._ticked)

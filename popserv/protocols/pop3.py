@@ -1,0 +1,125 @@
+"""POP3 (RFC 1939) on ports 110 and 995."""
+
+from __future__ import annotations
+
+from itertools import count
+from os import getpid, urandom
+from typing import Any, Literal
+
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from popserv.auth.login import LoginService
+from popserv.interfaces import IMailProtocol, IMechanism, ISessionObserver
+from popserv.limits import Limits
+from popserv.maildrop.adapters import maildrop_from_mailbox
+from popserv.net.addresses import Cleartext, cleartext_policy
+from popserv.net.listener import Listener
+from popserv.net.protocol import POP3Server
+from popserv.net.registry import Registry
+from popserv.net.timeouts import Timeouts
+from popserv.sasl.plain import plugin as plain
+from popserv.session.session import Dialect
+
+
+class ListenerFactory(Factory[POP3Server]):
+    """Builds a `POP3Server` for each connection of one listener."""
+
+    noisy = False
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self._timeouts = Timeouts(listener.reactor)
+        self._dialect = Dialect.of(listener.extensions)
+        self._numbers = count(1)
+
+    def buildProtocol(self, addr: IAddress | None) -> POP3Server:  # noqa: ARG002 - Twisted's signature
+        server = POP3Server(self.listener, self._timeouts, self._dialect, self._timestamp())
+        server.factory = self
+        return server
+
+    def _timestamp(self) -> bytes:
+        """Unlike any other and unpredictable (RFC 1939 section 7, APOP)."""
+        if not self.listener.apop:
+            return b""
+        host = self.listener.hostname.encode("ascii", "replace")
+        return b"<%b.%d.%d@%b>" % (urandom(18).hex().encode("ascii"), getpid(), next(self._numbers), host)
+
+
+@implementer(ISessionObserver)
+class Unobserved:
+    """For embedders that want no events."""
+
+    def event(self, name: str, **facts: Any) -> None:
+        """Nobody listens."""
+
+
+class POP3Factory(ListenerFactory):
+    """POP3 for anybody's `Portal`: its realm may return `popserv.interfaces.IMaildrop` or Twisted's `IMailboxPOP3`.
+
+    Everything else has the server's defaults: passwords are refused in the clear (`cleartext` is "never", "loopback",
+    "always" or a list of networks), `tls` (for example `twisted.internet.ssl.CertificateOptions`) enables STLS. APOP is
+    offered if a checker takes `IUsernameHashedPassword` and `apop` is true. `reactor` is the clock; the global one if
+    not given.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        cleartext: Cleartext = "never",
+        tls: IOpenSSLServerConnectionCreator | None = None,
+        *,
+        hostname: str = "localhost",
+        limits: Limits | None = None,
+        mechanisms: tuple[IMechanism, ...] = (plain,),
+        apop: bool = False,
+        case: Literal["fold", "keep"] = "keep",
+        extensions: tuple[str, ...] = (),
+        observer: ISessionObserver | None = None,
+        reactor: Any = None,
+    ) -> None:
+        reactor = reactor or _global_reactor()
+        limits = limits or Limits()
+        observer = observer or Unobserved()
+        login = LoginService(portal, clock=reactor, case=case, observer=observer, adapt=maildrop_from_mailbox)
+        super().__init__(
+            Listener(
+                reactor=reactor,
+                hostname=hostname,
+                limits=limits,
+                observer=observer,
+                registry=Registry(limits, reactor),
+                tls_mode="starttls" if tls is not None else "off",
+                tls=tls,
+                login=login,
+                cleartext=cleartext_policy(cleartext),
+                mechanisms=tuple(each for each in mechanisms if login.verifies(each.credential)),
+                user=login.verifies(IUsernamePassword),
+                apop=apop and login.verifies(IUsernameHashedPassword),
+                extensions=extensions,
+            )
+        )
+
+
+def _global_reactor() -> Any:
+    # By the time somebody builds a factory, the application has chosen its reactor.
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@implementer(IMailProtocol)
+class POP3:
+    """See `popserv.interfaces.IMailProtocol`."""
+
+    default_tls = "starttls"
+    tls_modes = ("starttls", "implicit", "off")
+
+    def factory(self, listener: Listener) -> ListenerFactory:
+        return ListenerFactory(listener)
+
+
+plugin = POP3()
