@@ -148,6 +148,11 @@ class Outflow:
             self._under_way = None
             body.close()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a body is on its way."""
+        return self._body is not None
+
     def resume(self) -> None:
         """The peer reads again."""
         self.paused = False

@@ -233,6 +233,8 @@ class POP3Server(Protocol):
         if self._performing:
             self._outcome = reply if self._outcome is None else self._outcome + reply
             return
+        if self._ending:
+            return  # shed or timed out meanwhile
         self._settled()
         self._out.append(reply)
         self._flush()
@@ -396,10 +398,10 @@ class POP3Server(Protocol):
         """Leave now: others need the place, or the server stops. An UPDATE is not broken off."""
         if self._ending or self._session.state is State.UPDATE:
             return
-        if self._handshaking or self._pending or self._session.state is not State.AUTHORIZATION:
+        if self._handshaking or self._outflow.busy:
             self._abort("shed")
         else:
-            self._end_with("server has no room for this connection, try again later", "shed")
+            self._end_with("server cannot keep this connection, try again later", "shed")
 
     def _end_with(self, text: str, why: str) -> None:
         self._write(err(text, SystemTrouble.code))

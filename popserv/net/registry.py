@@ -82,19 +82,19 @@ class Registry:
         self._by_group[group] -= 1
         if not self._by_group[group]:
             del self._by_group[group]
-        if not self._open and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        self._check_drained()
 
     def drain(self) -> Deferred[None]:
-        """Ask every connection to finish: fires when all are gone, or after `Limits.drain_seconds`."""
+        """Ask every connection to finish, and end those that have not after `Limits.drain_seconds`.
+
+        Fires when all are gone; a connection whose maildrop is being updated is waited for.
+        """
         self.draining = True
         self._drained = drained = Deferred[None]()
-        timer = self._clock.callLater(self.limits.drain_seconds, self._give_up)
+        timer = self._clock.callLater(self.limits.drain_seconds, self._shed_all)
         for connection in list(self._open):
             connection.drain()
-        if not self._open and self._drained is not None:
-            self._give_up()
+        self._check_drained()
 
         def stop(result: None) -> None:
             if timer.active():
@@ -103,7 +103,11 @@ class Registry:
 
         return drained.addCallback(stop)
 
-    def _give_up(self) -> None:
-        if self._drained is not None:
+    def _shed_all(self) -> None:
+        for connection in list(self._open):
+            connection.shed()
+
+    def _check_drained(self) -> None:
+        if not self._open and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)
