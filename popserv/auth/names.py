@@ -51,14 +51,15 @@ def saslprep(text: str, stored: bool = False) -> str:
     return prepared
 
 
-def prepare(name: bytes, case: Literal["fold", "keep"] = "fold") -> str:
-    """The account name for what a client or an administrator typed (UTF-8). Raises `InvalidName`."""
+def prepare(name: bytes, case: Literal["fold", "keep"] = "fold", *, stored: bool = False) -> str:
+    """The account name for what a client typed (UTF-8), or with `stored` for one to keep. Raises `InvalidName`."""
     try:
-        prepared = saslprep(name.decode("utf-8"))
+        prepared = saslprep(name.decode("utf-8"), stored)
     except UnicodeDecodeError:
         raise InvalidName("it is not UTF-8") from None
     if case == "fold":
-        prepared = prepared.lower()
+        # Lower case may compose otherwise than upper case, so once more; preparing a prepared name changes nothing.
+        prepared = saslprep(prepared.lower(), stored)
     if not prepared:
         raise InvalidName("it is empty")
     if len(prepared.encode("utf-8")) > NAME_OCTETS:

@@ -1,0 +1,182 @@
+"""Accounts in a text file in Dovecot's passwd-file format: ``checkers = ["passwd-file:users"]``.
+
+The file is read again when it has changed. What stands in it and is not understood is never ignored: a line that
+cannot be read is reported and skipped, an account with a setting that is not supported cannot be used.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from popserv.auth.chain import CredentialsRefused, UnknownAccount
+from popserv.auth.passwd_lines import Entry, Users, parse
+from popserv.auth.passwords import UnusableHash, canonical_scheme, plain_secret
+from popserv.auth.verifier import PasswordVerifier
+from popserv.errors import SystemBroken, SystemTrouble
+from popserv.interfaces import IAccount, IAccountDirectory, IAccounts, IBuildContext, IDummyCheck
+from popserv.pools import Pool
+
+
+class BrokenFile(Exception):
+    """The file holds lines, and none of them is an account."""
+
+
+@attrs.frozen
+class Reading:
+    """The file as it was read once."""
+
+    users: Users
+    signature: tuple[int, ...]
+    """What tells that the file is still the same: device, inode, octets, and time of change in nanoseconds."""
+
+
+def read(path: Path, known: Reading | None, case: Literal["fold", "keep"]) -> Reading:
+    """What the file holds: `known` itself if it has not changed. Blocks. Raises `OSError` and `BrokenFile`."""
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if known is not None and known.signature == signature:
+            return known
+        users = parse(file.read(), case)
+    if users.problems and not users.entries:
+        raise BrokenFile("no line of it can be read")
+    return Reading(users, signature)
+
+
+@implementer(ICredentialsChecker, IAccountDirectory, IDummyCheck)
+class PasswdFile:
+    """Checker and directory over one file.
+
+    Fails with `SystemBroken` when the file cannot be read and never could be, and with `SystemTrouble` when asked where
+    the mail of an account is whose settings are not understood. Both are logged.
+    """
+
+    log = Logger()
+    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
+
+    def __init__(
+        self,
+        path: Path,
+        disk: Pool,
+        hashing: Pool,
+        default_scheme: str = "CRYPT",
+        case: Literal["fold", "keep"] = "fold",
+    ) -> None:
+        """`default_scheme` is that of passwords without a prefix, `case` how the names in the file are prepared."""
+        self._path = path
+        self._disk = disk
+        self._default_scheme = default_scheme
+        self._case = case
+        self._verifier = PasswordVerifier(hashing, default_scheme)
+        self._reading: Reading | None = None
+        self._complaint = ""
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        return ensureDeferred(self._check(credentials))
+
+    def check_nothing(self, credentials: Any) -> Deferred[None]:
+        return ensureDeferred(self._check_nothing(credentials))
+
+    def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
+        return ensureDeferred(self._account(avatar_id))
+
+    async def _check(self, credentials: Any) -> bytes:
+        name: bytes = credentials.username
+        entry = await self._entry(name)
+        if entry is None:
+            raise UnknownAccount("no account of this name")
+        # The secret is checked even if the account may not be used, so that it takes the same time.
+        fits = await self._fits(entry, credentials)
+        if not (fits and entry.admits(getattr(credentials, "address", ""))):
+            raise CredentialsRefused("wrong password, or not from here, or barred")
+        return name
+
+    async def _fits(self, entry: Entry, credentials: Any) -> bool:
+        if IUsernamePassword.providedBy(credentials):
+            return await self._verifier.check(entry.name, entry.stored, credentials)
+        try:
+            secret = plain_secret(entry.stored, self._default_scheme)
+        except UnusableHash:
+            return False
+        return secret is not None and bool(credentials.checkPassword(secret))
+
+    async def _check_nothing(self, credentials: Any) -> None:
+        if IUsernamePassword.providedBy(credentials):
+            await self._verifier.check_dummy(credentials)
+        else:
+            credentials.checkPassword(b"nothing")
+
+    async def _account(self, avatar_id: bytes) -> IAccount | None:
+        entry = await self._entry(avatar_id)
+        if entry is not None and entry.account is None:
+            self.log.error("settings of an account are not understood: account={account}", account=entry.name)
+            raise SystemTrouble()
+        return entry.account if entry is not None else None
+
+    async def _entry(self, name: bytes) -> Entry | None:
+        entries = (await self._users()).entries
+        try:
+            return entries.get(name.decode("utf-8"))
+        except UnicodeDecodeError:
+            return None
+
+    async def _users(self) -> Users:
+        """What the file says now, or what it said last when it cannot be read."""
+        try:
+            reading = await self._disk.run(read, self._path, self._reading, self._case)
+        except (OSError, BrokenFile) as error:
+            self._complain(str(error))
+            if self._reading is None:
+                raise SystemBroken() from None
+            return self._reading.users
+        self._complaint = ""
+        if reading is not self._reading:
+            self._take(reading)
+        return reading.users
+
+    def _take(self, reading: Reading) -> None:
+        self._reading = reading
+        self._verifier.stand_in(reading.users.typical())
+        for problem in reading.users.problems:
+            self.log.warn("passwd-file: {path}: {problem}", path=str(self._path), problem=problem)
+
+    def _complain(self, reason: str) -> None:
+        """Log, once for as long as the reason is the same."""
+        if reason != self._complaint:
+            self._complaint = reason
+            self.log.error("passwd-file cannot be read: {path}: {reason}", path=str(self._path), reason=reason)
+
+
+@attrs.frozen
+class Options:
+    """The table ``[auth.passwd-file]``."""
+
+    default_scheme: str = "crypt"
+    """The scheme of passwords without a ``{SCHEME}`` prefix."""
+
+    case: Literal["fold", "keep"] = "fold"
+    """How the names in the file are prepared; the same as `[auth] case`."""
+
+
+@implementer(IAccounts)
+class PasswdFilePlugin:
+    """See `popserv.interfaces.IAccounts`; the argument is the path of the file."""
+
+    options = Options
+
+    def build(self, argument: str, options: Options, context: IBuildContext) -> PasswdFile:
+        """Raises `popserv.auth.passwords.UnknownScheme`, a `ValueError`, for a default scheme that is none."""
+        scheme = canonical_scheme(options.default_scheme)
+        return PasswdFile(context.path(argument), context.disk, context.hashing, scheme, options.case)
+
+
+plugin = PasswdFilePlugin()

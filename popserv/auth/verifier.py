@@ -1,0 +1,71 @@
+"""Checks passwords for account databases: off the reactor, and at the same price whether or not there is an account."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from popserv.auth.passwords import UnusableHash, dummy_hash, verify
+from popserv.pools import Pool
+
+
+class PasswordVerifier:
+    """Checks credentials with a `password` against stored values, in the hashing pool.
+
+    Every check fails with `popserv.errors.Busy` when the pool's queue is full.
+    """
+
+    log = Logger()
+
+    def __init__(self, hashing: Pool, default_scheme: str = "PLAIN") -> None:
+        """`default_scheme` is that of stored values without a prefix."""
+        self._hashing = hashing
+        self._default_scheme = default_scheme
+        self.dummy = dummy_hash()
+        """The stored value whose check, for nothing, is what an unknown name costs."""
+
+    def stand_in(self, stored: str | None) -> None:
+        """Make `stored` the `dummy`, one of many alike, so that unknown names cost what known ones do; None = ours."""
+        self.dummy = dummy_hash() if stored is None else stored
+
+    def check(self, name: str, stored: str, credentials: Any) -> Deferred[bool]:
+        """Whether the credentials of account `name` fit `stored`: a Deferred bool.
+
+        A value that cannot be checked is logged and fits nothing.
+        """
+        return self._hashing.run(self._fits, stored, _candidates(credentials)).addCallback(self._judge, name)
+
+    def check_dummy(self, credentials: Any) -> Deferred[None]:
+        """Do the work of `check` for nothing: a Deferred None."""
+        return self._hashing.run(self._fits, self.dummy, _candidates(credentials)).addCallback(lambda _verdict: None)
+
+    def _fits(self, stored: str, candidates: tuple[bytes, ...]) -> bool | UnusableHash:
+        try:
+            return self._any(stored, candidates)
+        except UnusableHash as error:
+            with suppress(UnusableHash):
+                self._any(self.dummy, candidates)
+            return error
+
+    def _any(self, stored: str, candidates: tuple[bytes, ...]) -> bool:
+        return any(verify(stored, password, self._default_scheme) for password in candidates)
+
+    def _judge(self, verdict: bool | UnusableHash, name: str) -> bool:
+        if isinstance(verdict, UnusableHash):
+            self.log.warn(
+                "stored password cannot be checked: account={account} reason={reason}",
+                account=name,
+                reason=str(verdict),
+            )
+            return False
+        return verdict
+
+
+def _candidates(credentials: Any) -> tuple[bytes, ...]:
+    """The password, then the same as it was typed, for hashes that others made of unprepared ones."""
+    password: bytes = credentials.password
+    typed: bytes = getattr(credentials, "typed", b"")
+    return (password, typed) if typed and typed != password else (password,)

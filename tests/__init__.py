@@ -1,0 +1,1 @@
+"""The tests: they mirror `popserv/`; `interop/` has real programs, `messages/` the nastiest mail we could think of."""
