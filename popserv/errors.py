@@ -135,6 +135,14 @@ class UnknownRecipient(DeliveryError):
     default = "no such mailbox here"
 
 
+class MessageTooLarge(DeliveryError):
+    """The message has more octets than are taken in (RFC 1870 section 6.3)."""
+
+    reply = 552
+    status = "5.3.4"
+    default = "message is too large"
+
+
 class MailSystemFull(DeliveryError):
     """The disk is full or a system quota is exceeded; trying later helps."""
 

@@ -17,7 +17,7 @@ from popserv.auth.login import Peer
 from popserv.errors import PopError, SystemTrouble
 from popserv.net import tls
 from popserv.net.addresses import host_of
-from popserv.net.ending import close_sending, unsent
+from popserv.net.ending import Ending, unsent
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
@@ -59,9 +59,9 @@ class POP3Server(Protocol):
         self._deaf = False  # we do not receive
         self._eof = False  # the peer does not send any more
         self._handshaking = False
-        self._ending = ""  # why, once an end has begun
+        self._ending: Ending | None = None
+        self._why = ""  # the connection ends
         self._gone = False
-        self._dropped = 0
         self._unsent = 0
         self._tls = self._cipher = ""
         self.deadline = inf
@@ -143,8 +143,8 @@ class POP3Server(Protocol):
     # --- lines
 
     def dataReceived(self, data: bytes) -> None:
-        if self._ending:
-            self._drop(len(data))
+        if self._ending is not None:
+            self._ending.drop(len(data))
             return
         self._lines.feed(data)
         self._run()
@@ -178,7 +178,9 @@ class POP3Server(Protocol):
 
     @property
     def _blocked(self) -> bool:
-        return bool(self._pending or self._outflow.paused or self._ending or self._handshaking or self._gone)
+        return bool(
+            self._pending or self._outflow.paused or self._ending is not None or self._handshaking or self._gone
+        )
 
     def _after_turn(self, more: bool) -> None:
         """What follows a turn that left whole lines behind (`more`) or not."""
@@ -233,7 +235,7 @@ class POP3Server(Protocol):
         if self._performing:
             self._outcome = reply if self._outcome is None else self._outcome + reply
             return
-        if self._ending:
+        if self._ending is not None:
             return  # shed or timed out meanwhile
         self._settled()
         self._out.append(reply)
@@ -354,8 +356,8 @@ class POP3Server(Protocol):
         """The transport is closing; `connectionLost` follows."""
 
     def timed_out(self) -> None:
-        if self._ending:
-            self._end_later()
+        if self._ending is not None:
+            self._ending.look()
         elif self._handshaking:
             self._abort("handshake timeout")
         elif self._session.state is State.AUTHORIZATION:
@@ -381,7 +383,7 @@ class POP3Server(Protocol):
     def readConnectionLost(self) -> None:
         """The peer has closed its sending half: what it has sent still gets its replies."""
         self._eof = True
-        if self._ending:
+        if self._ending is not None:
             self._raw.loseConnection()
         elif not self._blocked and self._next_turn is None:
             self._end("peer closed")
@@ -409,39 +411,14 @@ class POP3Server(Protocol):
 
     def _end(self, why: str) -> None:
         """End in order: the last reply arrives, nothing else is read."""
-        self._ending = why
+        self._why = why
         self._lines.clear()
-        self.transport.unregisterProducer()
         if self._deaf and not self._eof:
             self.transport.resumeProducing()
-        close_sending(self.transport, self._raw)
+        self._ending = Ending(self.transport, self._raw, self._limits, self._timeouts, self)
         if self._eof:
-            self._raw.loseConnection()
-        self._unsent = unsent(self._raw)
-        self._linger_until = inf
-        self._quiet_since = self._timeouts.now()
-        self._timeouts.set(self, 1.0)
-
-    def _end_later(self) -> None:
-        """Looked at every second: give the last octets time to leave, then the peer a moment to close."""
-        now, left = self._timeouts.now(), unsent(self._raw)
-        if left < self._unsent:
-            self._unsent, self._quiet_since = left, now
-        if left == 0 and self._linger_until == inf:
-            self._linger_until = now + self._limits.linger_seconds
-        if now >= self._linger_until:
-            self._raw.loseConnection()
-        elif now - self._quiet_since > self._limits.write_seconds:
-            self._raw.abortConnection()
-            return
-        self._timeouts.set(self, 1.0)
-
-    def _drop(self, octets: int) -> None:
-        self._dropped += octets
-        if self._dropped > self._limits.linger_octets:
             self._raw.loseConnection()
 
     def _abort(self, why: str) -> None:
-        if not self._ending:
-            self._ending = why
+        self._why = self._why or why
         self.transport.abortConnection()

@@ -77,6 +77,13 @@ class LineBuffer:
         """Forget everything not taken."""
         self._data, self._position, self._ready, self._slow = b"", 0, [], 0
 
+    def take_rest(self) -> bytes:
+        """Everything not taken yet, as it came: for data that follows a command and has no lines."""
+        lines = b"".join([line + b"\r\n" for line in reversed(self._ready)])
+        rest = lines + self._data[self._position :]
+        self.clear()
+        return rest
+
     def next(self, sasl: bool = False) -> bytes | Fault | None:
         """The next line, or the next fault, or None when more octets are needed."""
         if self._ready:

@@ -1,0 +1,91 @@
+"""What the verbs share: the option for the configuration, passwords, and how they fail."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from popserv.service.schema import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EX_FAILED = 1
+EX_CONFIG = 78
+"""From sysexits.h: the configuration cannot be used."""
+
+
+class Failed(click.ClickException):
+    """Ends the command: each line goes to standard error, and `exit_code` is the status."""
+
+    def __init__(self, lines: Sequence[str], exit_code: int = EX_FAILED) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        for line in self.lines:
+            click.echo(f"popserv: {line}", file=file or sys.stderr)
+
+
+def config_option(command: F) -> F:
+    """Adds ``--config FILE``."""
+    return click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        help="Configuration file. Default: $POPSERV_CONFIG, ./popserv.toml, /etc/popserv/popserv.toml.",
+    )(command)
+
+
+def read_config(file: Path | None, serving: bool = True) -> Config:
+    """The configuration; ends the command with `EX_CONFIG` if it cannot be used."""
+    from popserv.service.config import ConfigErrors, load
+
+    try:
+        return load(file, serving)
+    except ConfigErrors as errors:
+        raise Failed(errors.lines, EX_CONFIG) from None
+
+
+def password_options(command: F) -> F:
+    """Adds ``--password-file`` and ``--password-stdin``."""
+    from_file = click.option(
+        "--password-file", type=click.Path(path_type=Path), help="Its first line is the password; spaces count."
+    )
+    from_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+    return from_file(from_stdin(command))
+
+
+def read_password(password_file: Path | None, password_stdin: bool) -> bytes:
+    """The password: from the file, from standard input, or asked for twice at a terminal."""
+    if password_file is not None and password_stdin:
+        raise click.UsageError("--password-file and --password-stdin exclude each other")
+    if password_file is not None:
+        return first_line(password_file)
+    if password_stdin:
+        return _password(sys.stdin.buffer.readline(), "standard input")
+    if not sys.stdin.isatty():
+        raise click.UsageError("no terminal to ask at: use --password-file or --password-stdin")
+    typed: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
+    return typed.encode("utf-8")
+
+
+def first_line(file: Path) -> bytes:
+    """The password that is the first line of `file`."""
+    try:
+        with file.open("rb") as opened:
+            return _password(opened.readline(), str(file))
+    except OSError as error:
+        raise Failed([f"{file}: {error.strerror}"]) from None
+
+
+def _password(line: bytes, source: str) -> bytes:
+    password = line.removesuffix(b"\n").removesuffix(b"\r")
+    if not password:
+        raise Failed([f"{source}: the first line, which is the password, is empty"])
+    return password

@@ -1,0 +1,26 @@
+"""The header fields that final delivery puts in front of a message (RFC 5321 section 4.4)."""
+
+from __future__ import annotations
+
+import re
+from email.utils import formatdate
+
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
+
+
+def return_path(sender: bytes) -> bytes:
+    """``Return-Path:`` with the reverse-path, b"" for the null one; octets that could break the line are replaced."""
+    clean = bytes(octet if octet >= 0x20 and octet != 0x7F else 0x3F for octet in sender)
+    return b"Return-Path: <" + clean + b">\r\n"
+
+
+def received(client: str, address: str, hostname: str, session: str, now: float) -> bytes:
+    """``Received:`` for LMTP: what LHLO said, the client's `address` ("" for a unix socket), seconds since 1970."""
+    origin = _token(client) + (f" ([{_token(address)}])" if address else "")
+    return (
+        f"Received: from {origin}\r\n\tby {_token(hostname)} with LMTP id {_token(session)};\r\n\t{formatdate(now)}\r\n"
+    ).encode("ascii")
+
+
+def _token(text: str) -> str:
+    return text if _HOST.fullmatch(text) else "unknown"

@@ -1,0 +1,46 @@
+"""From an address to the account whose maildrop the message goes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from popserv.errors import DeliveryError, PopError, UnknownRecipient
+from popserv.interfaces import IAccount, IAccountDirectory
+
+
+@attrs.frozen
+class Recipients:
+    """Knows which addresses are accounts: by the whole address, without ``+detail``, by local part in our domains."""
+
+    directory: IAccountDirectory
+    prepare: Callable[[bytes], str]
+    """`popserv.auth.names.prepare` with the configured case; raises `ValueError`."""
+    domains: Sequence[str] = ()
+    """Those whose local parts are accounts."""
+
+    async def find(self, address: bytes) -> IAccount:
+        """The account. Raises `UnknownRecipient`, or `DeliveryError` when the directory cannot be asked."""
+        for candidate in self._candidates(address):
+            try:
+                name = self.prepare(candidate)
+            except ValueError:
+                continue
+            try:
+                account = await self.directory.account(name.encode("utf-8"))
+            except PopError as error:
+                raise DeliveryError() from error
+            if account is not None:
+                return account
+        raise UnknownRecipient()
+
+    def _candidates(self, address: bytes) -> list[bytes]:
+        local, at, domain = address.rpartition(b"@")
+        if not at:
+            local, domain = address, b""
+        base = local.partition(b"+")[0]
+        names = [address, base + at + domain]
+        if at and domain.decode("utf-8", "replace").lower().rstrip(".") in {name.lower() for name in self.domains}:
+            names += [local, base]
+        return [name for name in dict.fromkeys(names) if name]

@@ -1,0 +1,125 @@
+"""A Maildir as directories and names: opening it, listing it, what a name says.
+
+Descriptors and names relative to them, so that nobody who may write to the Maildir can lead us elsewhere in between;
+names are octets, whatever they are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from popserv.errors import StoreBroken
+
+NEW = b"new/"
+CUR = b"cur/"
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_DIGITS = re.compile(rb"[0-9]+")
+
+
+def unique_part(path: bytes) -> bytes:
+    """What of a message's path ("cur/NAME" or "new/NAME") never changes: the name up to its info."""
+    return path[4:].partition(b":")[0]
+
+
+def delivered(unique: bytes) -> int:
+    """Seconds since 1970 that a Maildir name begins with, 0 if it does not."""
+    digits = _DIGITS.match(unique)
+    return int(digits[0]) if digits else 0
+
+
+def open_maildir(path: bytes) -> int:
+    """A descriptor of the Maildir. Raises `FileNotFoundError` if there is none, `StoreBroken` or `OSError`.
+
+    A symbolic link is followed if root or we ourselves have made it: any other would let the owner of an account
+    hand us the Maildir of somebody else.
+    """
+    try:
+        return os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+    except NotADirectoryError:
+        found = os.lstat(path)
+        if not stat.S_ISLNK(found.st_mode) or found.st_uid not in (0, os.geteuid()):
+            raise StoreBroken() from None
+        return os.open(path, _DIRECTORY)
+
+
+class Folder:
+    """The open directories of a Maildir. ``new`` and ``cur`` may be missing and are empty then."""
+
+    __slots__ = ("_parts", "device", "maildir", "owners")
+
+    def __init__(self, maildir: int) -> None:
+        """`maildir` is a descriptor that this object takes over. Raises `OSError`, and then it is closed."""
+        self.maildir = maildir
+        self._parts: dict[bytes, int] = {}
+        try:
+            found = os.fstat(maildir)
+            for part in (NEW, CUR):
+                try:
+                    self._parts[part] = os.open(part[:-1], _DIRECTORY | os.O_NOFOLLOW, dir_fd=maildir)
+                except FileNotFoundError:
+                    continue
+        except BaseException:
+            self.close()
+            raise
+        self.device = found.st_dev
+        self.owners = frozenset({found.st_uid, 0, os.geteuid()})
+        """Whose files are messages."""
+
+    def close(self) -> None:
+        for descriptor in (self.maildir, *self._parts.values()):
+            os.close(descriptor)
+
+    def paths(self) -> list[bytes]:
+        """Every "new/NAME", then every "cur/NAME", in no order; names with a leading dot are not listed.
+
+        In this order, because messages move from new to cur: one that moves meanwhile is seen once or twice.
+        """
+        return [
+            part + name
+            for part, descriptor in self._parts.items()
+            for name in map(os.fsencode, os.listdir(descriptor))
+            if not name.startswith(b".")
+        ]
+
+    def stamps(self) -> list[int]:
+        """The mtimes of the directories in nanoseconds: the kernel changes them with every name."""
+        return [os.fstat(descriptor).st_mtime_ns for descriptor in self._parts.values()]
+
+    def stat(self, path: bytes) -> os.stat_result | None:
+        """What stands at a path, never what a symbolic link points to; None if nothing does."""
+        descriptor = self._parts.get(path[:4])
+        if descriptor is None:
+            return None
+        try:
+            return os.stat(path[4:], dir_fd=descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def open(self, path: bytes) -> int:
+        """A descriptor for reading. Raises `OSError`."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.open(path[4:], flags, dir_fd=self._parts[path[:4]])
+
+    def unlink(self, path: bytes) -> None:
+        """Remove a name. Raises `OSError`."""
+        os.unlink(path[4:], dir_fd=self._parts[path[:4]])
+
+    def sync(self, part: bytes) -> None:
+        """Make what was done to the names of this directory (`NEW` or `CUR`) survive a power failure."""
+        if part in self._parts:
+            os.fsync(self._parts[part])
+
+
+@contextmanager
+def opened(path: bytes) -> Iterator[Folder]:
+    """The open directories of the Maildir at `path`, for a while. Raises as `open_maildir` does."""
+    folder = Folder(open_maildir(path))
+    try:
+        yield folder
+    finally:
+        folder.close()

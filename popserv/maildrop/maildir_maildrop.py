@@ -1,0 +1,95 @@
+"""A session's view of a Maildir: the snapshot, its messages, its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import implementer
+
+from popserv.errors import StoreUnavailable
+from popserv.interfaces import IMaildrop, IMessage
+from popserv.maildrop.locks import SessionLock
+from popserv.maildrop.maildir_folder import unique_part
+from popserv.maildrop.maildir_reader import MaildirReader, Source
+from popserv.maildrop.maildir_remove import remove
+from popserv.maildrop.shield import shielded
+from popserv.maildrop.uidl import from_name
+
+
+@implementer(IMaildrop)
+class MaildirMaildrop:
+    """See `popserv.interfaces.IMaildrop`."""
+
+    __slots__ = ("_closed", "_lock", "_source", "_update", "_waiting", "count", "octets", "total")
+
+    def __init__(self, source: Source, lock: SessionLock | None) -> None:
+        """Takes `lock` over; None if sessions do not exclude each other, or if there is no Maildir."""
+        self._source = source
+        self._lock = lock
+        self._closed = False
+        self._update = False
+        self._waiting: list[Deferred[None]] = []
+        self.octets = source.snapshot.octets
+        self.count = len(self.octets)
+        self.total = sum(self.octets)
+
+    @property
+    def skipped(self) -> list[tuple[bytes, str]]:
+        """Paths in the Maildir that are no messages, and why."""
+        return self._source.snapshot.skipped
+
+    def uidl(self, index: int) -> bytes:
+        snapshot = self._source.snapshot
+        return snapshot.unique_ids.get(index) or from_name(unique_part(snapshot.paths[index]))
+
+    def message(self, index: int) -> IMessage:
+        return MaildirMessage(self._source, index)
+
+    def commit(self, deleted: Set[int]) -> Deferred[int]:
+        if self._closed:
+            return fail(StoreUnavailable("maildrop is closed, nothing was removed"))
+        if not deleted:
+            return succeed(0)
+        self._update = True
+        work = self._source.disk.run(remove, self._source.path, self._source.snapshot, sorted(deleted))
+        return shielded(work.addBoth(self._updated))
+
+    def _updated(self, result: int) -> int:
+        self._update = False
+        if self._closed:
+            self._release()
+        return result
+
+    def close(self) -> Deferred[None]:
+        self._closed = True
+        if not self._update:
+            self._release()
+            return succeed(None)
+        released: Deferred[None] = Deferred()
+        self._waiting.append(released)
+        return released
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+        waiting, self._waiting = self._waiting, []
+        for released in waiting:
+            released.callback(None)
+
+
+@implementer(IMessage)
+class MaildirMessage:
+    """See `popserv.interfaces.IMessage`."""
+
+    __slots__ = ("_index", "_source", "crlf", "needs_stuffing", "octets")
+
+    def __init__(self, source: Source, index: int) -> None:
+        self._source = source
+        self._index = index
+        self.octets = source.snapshot.octets[index]
+        self.crlf = source.snapshot.crlf(index)
+        self.needs_stuffing = source.snapshot.needs_stuffing(index)
+
+    def open(self) -> MaildirReader:
+        return MaildirReader(self._source, self._index)

@@ -1,0 +1,106 @@
+"""Removing messages from a Maildir at QUIT: exactly those of the snapshot, and for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing, suppress
+
+from twisted.logger import Logger
+
+from popserv.maildrop.maildir_find import follow_renames
+from popserv.maildrop.maildir_folder import CUR, NEW, Folder, opened, unique_part
+from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.uidmap import UidMap
+
+log = Logger()
+
+_ATTEMPTS = 8
+
+
+def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
+    """Remove these messages from the Maildir at `path`: how many of them are still there, or may be. Blocks.
+
+    A message that has been renamed is looked for, one that is gone counts as removed, and a file that has taken its
+    place is left alone and counts as still there. The directories are synced before this returns; where that fails,
+    what was removed from them is counted as still there, since a power failure may bring it back.
+    """
+    wanted = list(indices)
+    try:
+        with opened(path) as folder:
+            _retire(folder, [snapshot.unique_ids[index] for index in wanted if index in snapshot.unique_ids])
+            return _Removal(folder, snapshot).run(wanted)
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        log.error("Maildir {path!r} cannot be opened to remove messages: {error!s}", path=path, error=error)
+        return len(wanted)
+
+
+def _retire(folder: Folder, unique_ids: list[bytes]) -> None:
+    # First the map: should we die in between, a hard link that stays must not come back under the id of its twin.
+    if unique_ids:
+        with suppress(OSError), closing(UidMap(folder.maildir, create=False)) as uid_map:
+            uid_map.remove(unique_ids)
+
+
+class _Removal:
+    def __init__(self, folder: Folder, snapshot: Snapshot) -> None:
+        self._folder = folder
+        self._snapshot = snapshot
+        self._left = 0
+        self._removed = {NEW: 0, CUR: 0}
+        self._error: OSError | None = None
+
+    def run(self, wanted: list[int]) -> int:
+        """How many are still there."""
+        strays = wanted
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                follow_renames(self._folder, self._snapshot)
+            strays = [index for index in strays if self._is_astray(index)]
+            if not strays:
+                break
+        self._give_up(strays)
+        self._sync()
+        if self._error is not None:
+            log.error("{count} messages could not be removed: {error!s}", count=self._left, error=self._error)
+        return self._left
+
+    def _is_astray(self, index: int) -> bool:
+        """Remove a message, unless it is not where it was."""
+        path = self._snapshot.paths[index]
+        try:
+            status = self._folder.stat(path)
+            if status is None or not self._snapshot.is_file(index, status):
+                return True
+            self._folder.unlink(path)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            self._error = error
+            self._left += 1
+        else:
+            self._removed[path[:4]] += 1
+        return False
+
+    def _give_up(self, strays: list[int]) -> None:
+        """These are gone, except for those whose names other files have now."""
+        if not strays:
+            return
+        paths, lost = self._snapshot.paths, set(strays)
+        unknown = set(self._folder.paths()).difference([path for index, path in enumerate(paths) if index not in lost])
+        names = {unique_part(path) for path in unknown}
+        for index in strays:
+            if unique_part(paths[index]) in names:
+                self._left += 1
+            else:
+                self._removed[paths[index][:4]] += 1
+
+    def _sync(self) -> None:
+        for part, count in self._removed.items():
+            if count:
+                try:
+                    self._folder.sync(part)
+                except OSError as error:
+                    self._error = error
+                    self._left += count

@@ -1,0 +1,53 @@
+"""Several stores as one: the scheme of an account's location decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from popserv.errors import DeliveryError, StoreBroken
+from popserv.interfaces import IAccount, IDelivery, IIncoming, IMaildrop, IMaildropStore
+from popserv.maildrop.location import split
+
+
+@implementer(IMaildropStore, IDelivery)
+class StoreRouter:
+    """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
+
+    log = Logger()
+
+    def __init__(self, stores: Mapping[str, IMaildropStore], default: str) -> None:
+        """`default` is one of the schemes; anything else raises `KeyError`."""
+        self._stores = stores
+        self._default = stores[default]
+
+    def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
+        store = self._store(account)
+        if store is None:
+            return fail(StoreBroken())
+        return store.open(account, folder)
+
+    def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
+        delivery = IDelivery(self._store(account), None)
+        if delivery is None:
+            return fail(DeliveryError("this maildrop takes no mail in"))
+        return delivery.begin(account, folder)
+
+    def _store(self, account: IAccount) -> IMaildropStore | None:
+        if not account.location:
+            return self._default
+        try:
+            scheme, _ = split(account.location)
+        except ValueError:
+            scheme = ""
+        store = self._stores.get(scheme)
+        if store is None:
+            self.log.error(
+                "account {account!r}: no store for the location {location!r}",
+                account=account.name,
+                location=account.location,
+            )
+        return store

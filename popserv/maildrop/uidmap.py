@@ -1,0 +1,146 @@
+"""The durable map of unique-ids that names alone cannot give: ``popserv.uidmap`` in the maildrop's directory.
+
+It is truth, not a cache, and belongs into backups. Lines are only ever appended, and synced before anybody is told
+the id they hold. A last line without its end is what an interrupted write has left: it was never told to anybody, is
+not read, and makes room for the next one. The lines are::
+
+    + ID INODE MTIME SIZE NAME     this file has this id; MTIME in nanoseconds, SIZE in octets, NAME %-encoded
+    - ID                           the message with this id has been removed
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+import attrs
+from twisted.logger import Logger
+
+from popserv.maildrop.uidl import is_unique_id
+
+MAP_NAME = "popserv.uidmap"
+
+log = Logger()
+
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@attrs.frozen
+class Mapping:
+    """That a file has a unique-id. Inode, mtime and size stay with it whatever its name becomes."""
+
+    unique_id: bytes
+    inode: int
+    mtime_ns: int
+    size: int
+    name: bytes
+
+    def line(self) -> bytes:
+        name = quote_from_bytes(self.name, safe="").encode("ascii")
+        return b"+ %b %d %d %d %b\n" % (self.unique_id, self.inode, self.mtime_ns, self.size, name)
+
+
+class UidMap:
+    """The map of one maildrop, as it was when it was opened. Everything here blocks; close it."""
+
+    def __init__(self, folder: int, create: bool) -> None:
+        """Open the map in the directory `folder`, and make it if `create`.
+
+        Raises `FileNotFoundError` if there is none, and any other `OSError`.
+        """
+        self._folder = folder
+        self._descriptor = _open(folder, create)
+        self._mappings: dict[bytes, list[Mapping]] = {}
+        self._removed: set[bytes] = set()
+        self._found = 0  # octets of the file when it was read, or last written
+        try:
+            self._size = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @property
+    def names(self) -> set[bytes]:
+        """The names that were ever in the map."""
+        return set(self._mappings)
+
+    def living(self, name: bytes) -> list[Mapping]:
+        """What is in the map for `name` and has not been removed, oldest first."""
+        return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id not in self._removed]
+
+    def add(self, mappings: Iterable[Mapping]) -> None:
+        """Put these into the map for good. Raises `OSError`, and then none of them is there."""
+        self._append(b"".join([mapping.line() for mapping in mappings]))
+
+    def remove(self, unique_ids: Iterable[bytes]) -> None:
+        """Note that these messages are gone. Raises `OSError`."""
+        self._append(b"".join([b"- %b\n" % unique_id for unique_id in unique_ids]))
+
+    def _read(self) -> int:
+        """Take the map in; the octets of its whole lines."""
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise OSError(f"{MAP_NAME} is not a file")
+        content = bytearray()
+        while chunk := os.pread(self._descriptor, 1 << 16, len(content)):
+            content += chunk
+        self._found = len(content)
+        whole = content.rfind(b"\n") + 1
+        for line in bytes(content[:whole]).splitlines():
+            self._take(line)
+        return whole
+
+    def _take(self, line: bytes) -> None:
+        try:
+            match line.split(b" "):
+                case [b"+", unique_id, inode, mtime_ns, size, name] if is_unique_id(unique_id):
+                    mapping = Mapping(unique_id, int(inode), int(mtime_ns), int(size), unquote_to_bytes(name))
+                    self._mappings.setdefault(mapping.name, []).append(mapping)
+                case [b"-", unique_id]:
+                    self._removed.add(unique_id)
+                case _:
+                    raise ValueError
+        except ValueError:
+            log.error("a line of a {name} is not understood: {line!r}", name=MAP_NAME, line=line[:200])
+
+    def _append(self, lines: bytes) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if os.fstat(self._descriptor).st_size != self._found:
+                raise BlockingIOError(f"{MAP_NAME} has just been written by another session")
+            os.ftruncate(self._descriptor, self._size)
+            try:
+                _write(self._descriptor, lines, self._size)
+                os.fsync(self._descriptor)
+                os.fsync(self._folder)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, self._size)
+                raise
+            self._size = self._found = self._size + len(lines)
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def _open(folder: int, create: bool) -> int:
+    try:
+        return os.open(MAP_NAME, os.O_RDWR | _FLAGS | (os.O_CREAT if create else 0), 0o600, dir_fd=folder)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return os.open(MAP_NAME, os.O_RDONLY | _FLAGS, dir_fd=folder)
+
+
+def _write(descriptor: int, octets: bytes, position: int) -> None:
+    while octets:
+        count = os.pwrite(descriptor, octets, position)
+        octets = octets[count:]
+        position += count

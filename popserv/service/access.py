@@ -1,0 +1,159 @@
+"""From `[auth]` and `[maildrop]` to what a listener needs: checkers, directory, portal, stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import time
+from typing import Any
+
+import attrs
+from twisted.cred.checkers import FilePasswordDB
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from popserv.auth.account import Account
+from popserv.auth.chain import DirectoryChain
+from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IMaildropStore
+from popserv.maildrop.router import StoreRouter
+from popserv.pools import Pool
+from popserv.service import names
+from popserv.service.config import ConfigErrors
+from popserv.service.schema import Config
+
+
+@implementer(IBuildContext)
+@attrs.frozen
+class BuildContext:
+    """What plug-ins get to build with; see `popserv.interfaces.IBuildContext`."""
+
+    reactor: Any
+    disk: Pool
+    hashing: Pool
+    hostname: str
+    lock: str
+    path: Callable[[str], Path]
+
+    @classmethod
+    def offline(cls, config: Config, pool: Pool) -> BuildContext:
+        """For commands without a reactor; `pool` does all that blocks."""
+        return cls.of(config, WallClock(), pool, pool)
+
+    @classmethod
+    def of(cls, config: Config, reactor: Any, disk: Pool, hashing: Pool) -> BuildContext:
+        return cls(reactor, disk, hashing, config.server.hostname, config.maildrop.lock, config.path)
+
+
+class WallClock:
+    """The time, where no reactor runs."""
+
+    def seconds(self) -> float:
+        """Since the epoch."""
+        return time()
+
+
+@implementer(IAccountDirectory)
+class FilePasswordDirectory:
+    """The accounts of a password file of Twisted's, which have no more than a name."""
+
+    def __init__(self, checker: FilePasswordDB, disk: Pool) -> None:
+        self._checker = checker
+        self._disk = disk
+
+    def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
+        return self._disk.run(self._look_up, avatar_id)
+
+    def _look_up(self, avatar_id: bytes) -> IAccount | None:
+        try:
+            self._checker.getUser(avatar_id)
+        except KeyError:
+            return None
+        return Account(avatar_id.decode("utf-8"))
+
+
+@implementer(IAccountDirectory)
+class VouchedFor:
+    """For a checker that cannot be asked for accounts: whoever it lets in has one. Not for delivery."""
+
+    def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
+        return succeed(Account(avatar_id.decode("utf-8")))
+
+
+@attrs.frozen
+class Accounts:
+    """The checkers, and who knows what an account is."""
+
+    checkers: Sequence[Any]
+    directories: Sequence[IAccountDirectory]
+
+    def directory(self) -> IAccountDirectory:
+        """For delivery: only accounts that are known to exist."""
+        return DirectoryChain(self.directories)
+
+    def directory_after_login(self) -> IAccountDirectory:
+        """For sessions: also accounts of checkers that can only let people in."""
+        if len(self.directories) == len(self.checkers):
+            return self.directory()
+        return DirectoryChain([*self.directories, VouchedFor()])
+
+
+def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None = None) -> Accounts:
+    """The checkers that `[auth]` names, or those `given`, with their directories. Raises `ConfigErrors`."""
+    checkers = given if given is not None else _checkers(config, context)
+    found = (directory_of(checker, context) for checker in checkers)
+    return Accounts(checkers, [directory for directory in found if directory is not None])
+
+
+def _checkers(config: Config, context: IBuildContext) -> list[Any]:
+    built, errors = [], []
+    for index, text in enumerate(config.auth.checkers):
+        try:
+            built.append(build_checker(text, config, context))
+        except Exception as error:
+            errors.append((f"auth.checkers[{index}]", f"{text.partition(':')[0]}: {error}"))
+    if errors:
+        raise ConfigErrors(errors)
+    return built
+
+
+def build_checker(text: str, config: Config, context: IBuildContext) -> Any:
+    """The checker ``NAME:ARGUMENT``. Raises whatever the plug-in raises."""
+    name, _, argument = text.partition(":")
+    try:
+        plugin = names.look_up("accounts", name)
+    except ValueError:
+        if not names.is_strcred(name):
+            raise
+        return _strcred_checker(name, argument, context)
+    options = config.auth.options.get(name) or plugin.options()
+    return plugin.build(argument, options, context)
+
+
+def _strcred_checker(name: str, argument: str, context: IBuildContext) -> Any:
+    from twisted.cred.strcred import makeChecker
+
+    if name == "file":
+        argument = str(context.path(argument))
+    return makeChecker(f"{name}:{argument}")  # type: ignore[no-untyped-call]
+
+
+def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | None:
+    if IAccountDirectory.providedBy(checker):
+        directory: IAccountDirectory = checker
+        return directory
+    return FilePasswordDirectory(checker, context.disk) if isinstance(checker, FilePasswordDB) else None
+
+
+def store(config: Config, context: IBuildContext) -> StoreRouter:
+    """The store of `[maildrop] location`, with those that have a table beside it. Raises `ConfigErrors`."""
+    default, _, place = config.maildrop.location.partition(":")
+    stores: dict[str, IMaildropStore] = {}
+    for name in {default: None, **config.maildrop.options}:
+        plugin = names.look_up("stores", name)
+        options = config.maildrop.options.get(name) or plugin.options()
+        try:
+            stores[name] = plugin.build(place if name == default else "", options, context)
+        except Exception as error:
+            key = "maildrop.location" if name == default else f"maildrop.{name}"
+            raise ConfigErrors([(key, str(error))]) from error
+    return StoreRouter(stores, default)

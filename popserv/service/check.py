@@ -1,0 +1,161 @@
+"""What is wrong with a configuration on this host, for this user; nothing is changed by looking."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from errno import EADDRINUSE
+from pathlib import Path
+from stat import S_ISSOCK
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from popserv.interfaces import IAccountDirectory
+from popserv.pools import InlinePool
+from popserv.service import access, certificate, names
+from popserv.service.access import BuildContext
+from popserv.service.certificate import CertificateTrouble
+from popserv.service.config import ConfigErrors
+from popserv.service.endpoints import Endpoint, parse
+from popserv.service.listening import dual_stack_socket
+from popserv.service.schema import Config
+
+EXPIRY = timedelta(days=14)
+"""A certificate that ends sooner is worth a warning."""
+
+
+@attrs.frozen
+class Problem:
+    """Something wrong with what `key` says."""
+
+    key: str
+    message: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        return f"{'warning: ' if self.warning else ''}{self.key}: {self.message}"
+
+
+def problems(config: Config) -> list[Problem]:
+    """Everything that is wrong; `config` has been loaded, so its syntax is right."""
+    context = BuildContext.offline(config, InlinePool())
+    return [
+        *_certificates(config),
+        *_accounts(config, context),
+        *_maildrop(config, context),
+        *_endpoints(config),
+    ]
+
+
+def _certificates(config: Config) -> Iterator[Problem]:
+    several = not isinstance(config.tls.certificate, str)
+    pairs = []
+    for index, files in enumerate(config.tls.pairs):
+        key = f"tls.certificate[{index}]" if several else "tls.certificate"
+        try:
+            pair = certificate.read(config.path(files.certificate), config.path(files.key))
+        except CertificateTrouble as trouble:
+            yield Problem(key, str(trouble))
+            continue
+        pairs.append(pair)
+        yield from _validity(key, pair)
+        if config.path(files.key).stat().st_mode & 0o004:
+            yield Problem(key, f"{files.key}: everybody can read the private key", warning=True)
+    hostname = config.server.hostname
+    if pairs and not any(pair.covers(hostname) for pair in pairs):
+        yield Problem("tls.certificate", f"does not cover server.hostname, {hostname}", warning=True)
+
+
+def _validity(key: str, pair: certificate.KeyPair) -> Iterator[Problem]:
+    now = datetime.now(UTC)
+    begin, end = pair.certificate.not_valid_before_utc, pair.certificate.not_valid_after_utc
+    if now > end:
+        yield Problem(key, f"expired on {end:%Y-%m-%d}")
+    elif now < begin:
+        yield Problem(key, f"is not valid before {begin:%Y-%m-%d %H:%M} UTC")
+    elif now + EXPIRY > end:
+        yield Problem(key, f"expires on {end:%Y-%m-%d}", warning=True)
+
+
+def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
+    for index, text in enumerate(config.auth.checkers):
+        key = f"auth.checkers[{index}]"
+        name = text.partition(":")[0]
+        try:
+            checker = access.build_checker(text, config, context)
+        except Exception as error:
+            yield Problem(key, f"{name}: {error}")
+            continue
+        directory = access.directory_of(checker, context)
+        if directory is not None:
+            yield from _readable(key, text, directory)
+
+
+def _readable(key: str, text: str, directory: IAccountDirectory) -> Iterator[Problem]:
+    """Ask for an account that need not be there."""
+    outcome: list[Failure] = []
+    asked: Deferred[object] = Deferred()
+    asked.addErrback(outcome.append)
+    directory.account(b"popserv").chainDeferred(asked)  # type: ignore[arg-type]
+    for failure in outcome:
+        # What the client would be told hides the reason, on purpose.
+        told = failure.value
+        yield Problem(key, f"{text}: {getattr(told, '__cause__', None) or getattr(told, '__context__', None) or told}")
+
+
+def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
+    scheme, _, place = config.maildrop.location.partition(":")
+    for message in names.look_up("stores", scheme).check(place, context):
+        yield Problem("maildrop.location", message)
+    try:
+        access.store(config, context)
+    except ConfigErrors as errors:
+        yield from (Problem(key, message) for key, message in errors.errors)
+
+
+def _endpoints(config: Config) -> Iterator[Problem]:
+    for index, listen in enumerate(config.listeners):
+        key = f"listen[{index}].endpoint"
+        endpoint = parse(listen.endpoint)
+        if listen.protocol == "lmtp" and not endpoint.local:
+            yield Problem(key, "anybody can deliver here: lmtp is for a unix socket or loopback")
+        if endpoint.kind == "unix":
+            yield from (Problem(key, message) for message in _unix(config.path(endpoint.path)))
+        elif endpoint.kind != "systemd":
+            yield from _bindable(key, listen.endpoint, endpoint)
+
+
+def _bindable(key: str, text: str, endpoint: Endpoint) -> Iterator[Problem]:
+    try:
+        _bind(endpoint)
+    except OSError as error:
+        if error.errno == EADDRINUSE:
+            yield Problem(key, f"{text}: address in use; by this service, if it is running", warning=True)
+        else:
+            yield Problem(key, f"{text}: {error.strerror}")
+
+
+def _bind(endpoint: Endpoint) -> None:
+    """Take the address for a moment. Raises `OSError`."""
+    if endpoint.kind == "tcp6" and not endpoint.interface:
+        dual = dual_stack_socket(endpoint.port, 1)
+        if dual is not None:
+            dual.close()
+            return
+    family = socket.AF_INET6 if endpoint.interface and endpoint.kind == "tcp6" else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind((endpoint.interface, endpoint.port))
+
+
+def _unix(path: Path) -> Iterable[str]:
+    if not path.parent.is_dir():
+        yield f"{path.parent}: is no directory"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        yield f"{path.parent}: a socket cannot be made here"
+    elif path.exists() and not S_ISSOCK(path.stat().st_mode):
+        yield f"{path}: is there already, and is no socket"

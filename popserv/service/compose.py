@@ -1,0 +1,182 @@
+"""Where the service is put together: the only place that builds portal, realm, stores, pools and factories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
+from twisted.cred.portal import Portal
+from twisted.logger import Logger
+
+from popserv.auth.chain import CheckerChain
+from popserv.auth.login import LoginService
+from popserv.auth.names import prepare
+from popserv.auth.realm import MaildropRealm
+from popserv.auth.throttle import Throttle
+from popserv.interfaces import IAccountDirectory, IDelivery, IMechanism
+from popserv.limits import Limits
+from popserv.maildrop.router import StoreRouter
+from popserv.net.addresses import cleartext_policy
+from popserv.net.listener import Listener
+from popserv.net.registry import Registry
+from popserv.net.tls import implicit
+from popserv.pools import BoundedPool, Pool
+from popserv.service import access, names
+from popserv.service.certificate import CertificateTrouble
+from popserv.service.config import ConfigErrors
+from popserv.service.descriptors import fit, raise_descriptors
+from popserv.service.endpoints import parse
+from popserv.service.events import SessionLog
+from popserv.service.lifecycle import Composition, MailService
+from popserv.service.listening import Offer
+from popserv.service.schema import Config, Listen, Maildrop
+from popserv.service.tls import CertificateLookup
+
+DISK_THREADS, DISK_QUEUE = 16, 1024
+HASHING_QUEUE = 256
+
+
+def build(
+    config: Config,
+    reactor: Any,
+    *,
+    load: Callable[[], Config] | None = None,
+    checkers: Sequence[Any] | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> MailService:
+    """The whole service, an `IService`; it listens when it starts. Raises `ConfigErrors`.
+
+    `load` reads the configuration again for a reload. `checkers` replace those of the configuration. `announce` is
+    given the ready line, which is logged in any case.
+    """
+    raise_descriptors()
+    composer = Composer(reactor, checkers)
+    return MailService(composer, composer.compose(config), reactor, config.base, load, announce)
+
+
+def disk_pool(reactor: Any) -> BoundedPool:
+    """For work that waits for the disk."""
+    return BoundedPool(reactor, "disk", DISK_THREADS, DISK_QUEUE)
+
+
+def hashing_pool(reactor: Any) -> BoundedPool:
+    """For password hashes, which need a core each."""
+    return BoundedPool(reactor, "hashing", len(os.sched_getaffinity(0)), HASHING_QUEUE)
+
+
+@attrs.frozen
+class OpenStore:
+    """What a delivery without a server needs."""
+
+    directory: IAccountDirectory
+    delivery: IDelivery
+    prepare: Callable[[bytes], str]
+
+
+def open_store(config: Config, pool: Pool) -> OpenStore:
+    """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
+    context = access.BuildContext.offline(config, pool)
+    directory = access.accounts(config, context).directory()
+    return OpenStore(directory, access.store(config, context), partial(prepare, case=config.auth.case))
+
+
+class Composer:
+    """Turns a configuration into factories, and keeps what has to outlive a reload: pools, registry, failures, mail."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, checkers: Sequence[Any] | None) -> None:
+        self._reactor = reactor
+        self._checkers = checkers
+        self._disk = disk_pool(reactor)
+        self._hashing = hashing_pool(reactor)
+        self._store: tuple[tuple[Maildrop, str], StoreRouter] | None = None
+        self._throttle: tuple[float, Throttle] | None = None
+        self._observer = SessionLog()
+        self.registry = Registry(Limits(), reactor)
+
+    def stop(self) -> None:
+        """End the pools; blocks until what is under way is done."""
+        self._disk.stop()
+        self._hashing.stop()
+
+    def compose(self, config: Config) -> Composition:
+        """All listeners of `config`. Raises `ConfigErrors`; changes nothing for those that serve now."""
+        context = access.BuildContext.of(config, self._reactor, self._disk, self._hashing)
+        limits = fit(config.connection_limits())
+        accounts = access.accounts(config, context, self._checkers)
+        store = self._store_for(config, context)
+        login = self._login(config, accounts, store)
+        common = Listener(
+            reactor=self._reactor,
+            hostname=config.server.hostname,
+            limits=limits,
+            observer=self._observer,
+            registry=self.registry,
+            tls=self._certificates(config),
+            login=login,
+            extensions=config.pop3.extensions,
+            directory=accounts.directory(),
+            delivery=store,
+            prepare=partial(prepare, case=config.auth.case),
+            domains=(config.server.hostname, *config.lmtp.domains),
+            message_octets=config.lmtp.message_octets,
+            **_ways_in(config, login),
+        )
+        return Composition([self._offer(listen, common, config) for listen in config.listeners], limits)
+
+    def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
+        # A store may keep something in memory; one that stays as configured stays.
+        settings = (config.maildrop, config.server.hostname)
+        if self._store is None or self._store[0] != settings:
+            self._store = (settings, access.store(config, context))
+        return self._store[1]
+
+    def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), store))
+        portal.registerChecker(CheckerChain(accounts.checkers))
+        delay = config.auth.failure_delay
+        if self._throttle is None or self._throttle[0] != delay:
+            self._throttle = (delay, Throttle(self._reactor, delay))
+        return LoginService(
+            portal,
+            clock=self._reactor,
+            case=config.auth.case,
+            throttle=self._throttle[1],
+            observer=self._observer,
+        )
+
+    def _certificates(self, config: Config) -> CertificateLookup | None:
+        files = [(config.path(pair.certificate), config.path(pair.key)) for pair in config.tls.pairs]
+        try:
+            return CertificateLookup(files, self._reactor) if files else None
+        except CertificateTrouble as trouble:
+            raise ConfigErrors([("tls.certificate", str(trouble))]) from None
+
+    def _offer(self, listen: Listen, common: Listener, config: Config) -> Offer:
+        protocol = names.look_up("protocols", listen.protocol)
+        mode = listen.tls or protocol.default_tls
+        cleartext = config.auth.cleartext if listen.cleartext is None else listen.cleartext
+        listener = attrs.evolve(common, tls_mode=mode, cleartext=cleartext_policy(cleartext))
+        if listen.protocol == "lmtp" and not parse(listen.endpoint).local:
+            self.log.warn("lmtp at {endpoint}: anybody who reaches it can deliver", endpoint=listen.endpoint)
+        factory = protocol.factory(listener)
+        if mode == "implicit":
+            assert listener.tls is not None  # noqa: S101 - the configuration has been checked
+            return Offer(f"{listen.protocol}s", listen.endpoint, implicit(factory, listener.tls, self._reactor))
+        return Offer(listen.protocol, listen.endpoint, factory)
+
+
+def _ways_in(config: Config, login: LoginService) -> dict[str, Any]:
+    """What may be offered: named, and some checker can verify it."""
+    named = names.mechanisms(config.auth.mechanisms)
+    known: list[IMechanism] = [names.look_up("sasl", name) for name in named if name not in names.WITHOUT_SASL]
+    return {
+        "mechanisms": tuple(each for each in known if login.verifies(each.credential)),
+        "user": "user" in named and login.verifies(IUsernamePassword),
+        "apop": "apop" in named and login.verifies(IUsernameHashedPassword),
+    }

@@ -1,0 +1,72 @@
+"""What sessions did, in the log: one line at the end of each, and one for each refused login.
+
+The line of a refused login has a fixed form, for programs such as fail2ban: it begins ``login refused: peer=ADDRESS``.
+Whatever comes from outside is escaped, so that a line is always one line and no value looks like another field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from popserv.interfaces import ISessionObserver
+
+VALUE_CHARACTERS = 255
+LINE_CHARACTERS = 1024
+
+
+def escape(value: Any) -> str:
+    """`value` as printable ASCII without spaces, at most `VALUE_CHARACTERS` of it; ``-`` if it is empty."""
+    escaped = ""
+    for character in str(value):
+        step = _escape_character(character)
+        if len(escaped) + len(step) > VALUE_CHARACTERS - 3:
+            return f"{escaped}..."
+        escaped += step
+    return escaped or "-"
+
+
+def _escape_character(character: str) -> str:
+    if "!" <= character <= "~" and character not in '\\"':
+        return character
+    code = ord(character)
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def line(facts: Mapping[str, Any]) -> str:
+    """``name=value`` for each fact, at most `LINE_CHARACTERS` in all."""
+    return " ".join(f"{name}={escape(value)}" for name, value in facts.items())[:LINE_CHARACTERS]
+
+
+@implementer(ISessionObserver)
+class SessionLog:
+    """Writes to Twisted's log. The facts stand beside the text, as the event's `facts`, for other observers."""
+
+    log = Logger()
+
+    def event(self, name: str, **facts: Any) -> None:
+        if name == "closed":
+            self.log.info("{line}", line=line(_session(facts)), facts=facts)
+        elif name == "refused":
+            self.log.warn("login refused: {line}", line=line(_refusal(facts)), facts=facts)
+        elif name == "delivered":
+            self.log.info("delivered: {line}", line=line(facts), facts=facts)
+
+
+def _session(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    shown = {name: facts.get(name, "") for name in ("session", "peer", "user", "tls", "cipher", "mech")}
+    for name in ("retr", "top"):
+        shown[name] = "{}/{}".format(*facts.get(name, (0, 0)))
+    shown["dele"] = facts.get("dele", 0)
+    shown["dur"] = f"{facts.get('seconds', 0.0):.1f}s"
+    shown["why"] = str(facts.get("why", "")).replace(" ", "-")
+    return shown
+
+
+def _refusal(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "reason")}

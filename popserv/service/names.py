@@ -1,0 +1,120 @@
+"""The names that a configuration may use for plug-ins, and what is said of those that are not here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from popserv import plugins
+from popserv.service.structure import did_you_mean
+
+LATER = "this version of popserv does not have it"
+
+_LATER: Mapping[str, frozenset[str]] = {
+    "protocols": frozenset({"pop2", "pop1", "kpop"}),
+    "accounts": frozenset({"postgres", "pam", "ldap", "oauth2"}),
+    "stores": frozenset({"mbox", "postgres"}),
+    "sasl": frozenset(
+        {
+            "scram-sha-1",
+            "scram-sha-1-plus",
+            "scram-sha-256",
+            "scram-sha-256-plus",
+            "oauthbearer",
+            "xoauth2",
+            "external",
+            "gssapi",
+            "login",
+            "cram-md5",
+            "anonymous",
+        }
+    ),
+}
+"""Names that the documentation promises; each works as soon as its module is there."""
+
+WITHOUT_SASL = ("user", "apop")
+"""Ways to log in that are commands of their own."""
+
+EXTENSIONS = ("last",)
+"""Modules of `popserv.session` that add commands."""
+
+_DEFAULT = (
+    "user",
+    "scram-sha-256-plus",
+    "scram-sha-256",
+    "scram-sha-1-plus",
+    "scram-sha-1",
+    "external",
+    "gssapi",
+    "oauthbearer",
+    "xoauth2",
+    "plain",
+)
+"""What "default" means, in the order of the offer, as far as it is there."""
+
+
+def look_up(group: str, name: str) -> Any:
+    """The plug-in. Raises `ValueError` that says which name was meant, or what is missing."""
+    try:
+        return plugins.find(group, name)
+    except plugins.UnknownPlugin as unknown:
+        if name in _LATER[group]:
+            raise ValueError(f"{name}: {LATER}") from None
+        raise ValueError(f"{name}: {unknown}") from None
+    except ImportError as error:
+        raise ValueError(f"{name}: cannot be loaded: {error}") from error
+
+
+def check_protocol(name: str) -> None:
+    """Raises `ValueError` unless `name` is a protocol. Does not import it."""
+    if name not in plugins.names("protocols"):
+        look_up("protocols", name)
+
+
+def is_strcred(name: str) -> bool:
+    """Whether a checker of this name comes from a strcred plug-in of Twisted's or somebody else's."""
+    from twisted.cred.strcred import InvalidAuthType, findCheckerFactory
+
+    try:
+        findCheckerFactory(name)  # type: ignore[no-untyped-call]
+    except InvalidAuthType:
+        return False
+    return True
+
+
+def check_accounts(checker: str) -> None:
+    """Raises `ValueError` unless ``NAME:ARGUMENT`` names an account database or a strcred plug-in."""
+    name, _, _argument = checker.partition(":")
+    try:
+        look_up("accounts", name)
+    except ValueError:
+        if name in _LATER["accounts"] or not is_strcred(name):
+            raise
+
+
+def mechanisms(configured: tuple[str, ...]) -> tuple[str, ...]:
+    """`configured` without repetitions, in lower case, with "default" written out."""
+    here = {*plugins.names("sasl"), *WITHOUT_SASL}
+    named: dict[str, None] = {}
+    for name in map(str.lower, configured):
+        named |= dict.fromkeys([each for each in _DEFAULT if each in here] if name == "default" else [name])
+    return tuple(named)
+
+
+def check_mechanism(name: str) -> None:
+    """Raises `ValueError` unless `name` is a way to log in."""
+    if name.lower() not in (*WITHOUT_SASL, "default"):
+        look_up("sasl", name.lower())
+
+
+def check_extension(name: str) -> None:
+    """Raises `ValueError` unless `name` is an extension of the POP3 session."""
+    if name not in EXTENSIONS:
+        raise ValueError(f"{name}: unknown extension{did_you_mean(name, EXTENSIONS)}; known: {', '.join(EXTENSIONS)}")
+
+
+def check_location(location: str) -> None:
+    """Raises `ValueError` unless ``STORE:PLACE`` names a store."""
+    from popserv.maildrop.location import split
+
+    look_up("stores", split(location)[0])

@@ -1,0 +1,253 @@
+"""The configuration, one record for each table: types, defaults, bounds, and what a key means, beside each other.
+
+The file that `popserv config describe` prints and docs/configuration.md are made of what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from socket import gethostname
+from typing import Any, Literal
+
+import attrs
+
+from popserv.limits import Limits
+from popserv.net.addresses import cleartext_policy
+from popserv.service import endpoints, names
+from popserv.service.names import LATER
+
+Validator = Callable[[Any, Any, Any], None]
+
+_LIMITS = Limits()
+
+
+def _valid(check: Callable[[str], Any]) -> Validator:
+    """For a key whose value `check` takes, or raises `ValueError`."""
+    return lambda _record, _field, value: check(value) and None
+
+
+def _least(least: float, reason: str = "") -> Validator:
+    def check(_record: Any, _field: Any, value: Any) -> None:
+        if value < least:
+            raise ValueError(f"must be at least {least:g}{reason}")
+
+    return check
+
+
+def _only(allowed: Any, message: str) -> Validator:
+    """For a key that parses, and of whose values this version can do one."""
+
+    def check(_record: Any, _field: Any, value: Any) -> None:
+        if value != allowed:
+            raise ValueError(message)
+
+    return check
+
+
+def _never(refused: Any, message: str) -> Validator:
+    """For a key that parses, and one of whose values this version cannot do."""
+
+    def check(_record: Any, _field: Any, value: Any) -> None:
+        if value == refused:
+            raise ValueError(message)
+
+    return check
+
+
+def _hostname(_record: Any, _field: Any, value: str) -> None:
+    if not value or len(value) > 255 or not all("!" <= character <= "~" for character in value):
+        raise ValueError("must be a host name: printable ASCII without spaces, at most 255")
+
+
+def _not_empty(_record: Any, _field: Any, value: Sequence[Any]) -> None:
+    if not value:
+        raise ValueError("must not be empty")
+
+
+def _named(_record: Any, _field: Any, value: str) -> None:
+    if not value:
+        raise ValueError("must name a file")
+
+
+def _cleartext(_record: Any, _field: Any, value: Any) -> None:
+    if value is not None:
+        cleartext_policy(value)
+
+
+Cleartext = Literal["never", "loopback", "always"] | tuple[str, ...]
+
+
+@attrs.frozen
+class Server:
+    """The service as a whole."""
+
+    hostname: str = attrs.field(factory=gethostname, validator=_hostname, metadata={"sample": "mail.example.org"})
+    """This server's name: in the greeting, in the timestamp of APOP and towards LMTP. Default: the host's name."""
+    workers: int = attrs.field(default=1, validator=_only(1, f"must be 1: more processes: {LATER}"))
+    """Processes that serve connections. This version has one."""
+
+
+@attrs.frozen
+class Listen:
+    """A place to listen at. Without any `[[listen]]`: pop3 at tcp6:110 with STLS, and at tcp6:995 with implicit TLS."""
+
+    endpoint: str = attrs.field(validator=_valid(endpoints.parse), metadata={"sample": "tcp6:110"})
+    """Where: tcp6:PORT (IPv6 and IPv4; IPv4 alone where the host has no IPv6), tcp:PORT (IPv4), either with
+    :interface=ADDRESS; unix:PATH, with :mode=660; systemd:INET6:index=0 or :name=NAME. Port 0 is any free one."""
+    protocol: str = attrs.field(default="pop3", validator=_valid(names.check_protocol))
+    """What is spoken: pop3, or lmtp for mail that comes in (on a unix socket or on loopback only)."""
+    tls: Literal["starttls", "implicit", "off"] | None = attrs.field(default=None, metadata={"sample": "starttls"})
+    """starttls: TLS when the client asks for it (STLS); implicit: from the first octet; off. Default: starttls for
+    pop3, off for lmtp."""
+    proxy: tuple[str, ...] = attrs.field(default=(), validator=_only((), f"must be empty: PROXY headers: {LATER}"))
+    """Networks whose peers have to send a PROXY header. This version knows none."""
+    cleartext: Cleartext | None = attrs.field(default=None, validator=_cleartext, metadata={"sample": "never"})
+    """Goes before auth.cleartext on this listener."""
+
+
+DEFAULT_LISTEN = (Listen("tcp6:110", tls="starttls"), Listen("tcp6:995", tls="implicit"))
+
+
+@attrs.frozen
+class CertificateFiles:
+    """A certificate with its chain, and its key: PEM files."""
+
+    certificate: str = attrs.field(validator=_named)
+    """The certificate, followed by the intermediate ones."""
+    key: str = attrs.field(validator=_named)
+    """The private key, without a passphrase."""
+
+
+@attrs.frozen
+class Tls:
+    """TLS 1.2 and 1.3, for STLS and for implicit TLS. Renewed files are picked up without a restart."""
+
+    certificate: str | tuple[CertificateFiles, ...] = attrs.field(default="", metadata={"sample": "fullchain.pem"})
+    """A PEM file: the certificate and the intermediate ones. Or several, chosen by the name that the client asks for,
+    the first one for any other: [{certificate = "a.pem", key = "a.key"}, {certificate = "b.pem", key = "b.key"}]."""
+    key: str = attrs.field(default="", metadata={"sample": "key.pem"})
+    """The private key of the certificate, PEM without a passphrase."""
+    client_ca: str = attrs.field(default="", validator=_only("", f"must be empty: client certificates: {LATER}"))
+    """Authorities whose client certificates may log in. This version asks for none."""
+
+    @property
+    def pairs(self) -> tuple[CertificateFiles, ...]:
+        """All certificates; none if TLS is not set up."""
+        if not isinstance(self.certificate, str):
+            return self.certificate
+        return (CertificateFiles(self.certificate, self.key),) if self.certificate and self.key else ()
+
+
+@attrs.frozen
+class Auth:
+    """Who may log in, and how."""
+
+    checkers: tuple[str, ...] = attrs.field(
+        default=("sqlite:accounts.db",), validator=_not_empty, metadata={"each": names.check_accounts}
+    )
+    """Account databases, NAME:ARGUMENT, asked in order: sqlite:FILE (see `popserv user`), passwd-file:FILE (Dovecot's
+    format), or any plug-in of Twisted's strcred, such as file:FILE. A table [auth.NAME] holds options of its own."""
+    mechanisms: tuple[str, ...] = attrs.field(
+        default=("default",), validator=_not_empty, metadata={"each": names.check_mechanism}
+    )
+    """Ways to log in. "default" is user (USER and PASS), plain and what else is safe; legacy ones by name: apop. A way
+    is offered if it stands here, and some checker can verify it, and cleartext permits it."""
+    cleartext: Cleartext = attrs.field(default="never", validator=_cleartext)
+    """Where a password may cross an unencrypted connection: "never", "loopback", "always", or networks such as
+    ["10.0.0.0/8"]."""
+    failure_delay: float = attrs.field(default=2.0, validator=_least(0))
+    """Seconds until a refused login is answered; doubles up to 15, by address and by account. 0 is off."""
+    max_failures: int = attrs.field(default=_LIMITS.login_failures, validator=_least(1))
+    """Refused logins on one connection."""
+    case: Literal["fold", "keep"] = "fold"
+    """Account names are prepared (SASLprep) and then folded to lower case, or kept."""
+    options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "accounts"})
+
+
+@attrs.frozen
+class Maildrop:
+    """Where mail is kept."""
+
+    location: str = attrs.field(default="maildir:/srv/mail/{user}", validator=_valid(names.check_location))
+    """STORE:PLACE. For maildir the place is the Maildir itself, with cur, new and tmp in it. {user} is the account's
+    name, {local} and {domain} its parts around the last @, {home} what the account database says. A table
+    [maildrop.STORE] holds options of its own and makes that store available to accounts that have another location."""
+    lock: Literal["exclusive", "takeover", "none"] = attrs.field(
+        default="exclusive", validator=_never("takeover", f"takeover: {LATER}")
+    )
+    """exclusive: one session at a time, as RFC 1939 asks for; none: several at once."""
+    options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "stores"})
+
+
+@attrs.frozen
+class Pop3:
+    """The protocol itself."""
+
+    extensions: tuple[str, ...] = attrs.field(default=(), metadata={"sample": ["last"], "each": names.check_extension})
+    """Commands beyond the standard ones: "last" (RFC 1225)."""
+
+
+@attrs.frozen
+class Lmtp:
+    """Mail that comes in."""
+
+    domains: tuple[str, ...] = ()
+    """Mail domains, besides server.hostname, whose local parts are account names."""
+    message_octets: int = attrs.field(default=100 * 1024 * 1024, validator=_least(64 * 1024, " (RFC 5321)"))
+    """The largest message that is taken in, in octets."""
+
+
+@attrs.frozen
+class LimitsTable:
+    """What bounds a client. After a reload they hold for new connections."""
+
+    connections: int = attrs.field(default=_LIMITS.connections, validator=_least(1))
+    """Open connections in all; lowered, with a warning, to what the file descriptors allow."""
+    connections_per_address: int = attrs.field(default=_LIMITS.connections_per_address, validator=_least(1))
+    """Open connections of one address; of one /64 with IPv6."""
+    login_seconds: float = attrs.field(default=_LIMITS.login_seconds, validator=_least(1))
+    """The whole of the AUTHORIZATION state, whatever the client sends."""
+    idle_seconds: float = attrs.field(default=_LIMITS.idle_seconds, validator=_least(600, " (RFC 1939 section 3)"))
+    """The TRANSACTION state without a command."""
+    handshake_seconds: float = attrs.field(default=_LIMITS.handshake_seconds, validator=_least(1))
+    """A TLS handshake."""
+    write_seconds: float = attrs.field(default=_LIMITS.write_seconds, validator=_least(1))
+    """Sending without the client taking an octet."""
+    drain_seconds: float = attrs.field(default=_LIMITS.drain_seconds, validator=_least(0))
+    """What sessions get to finish after SIGTERM."""
+    command_octets: int = attrs.field(default=_LIMITS.command_octets, validator=_least(255, " (RFC 2449 section 4)"))
+    """A command line with its CRLF."""
+    sasl_octets: int = attrs.field(default=_LIMITS.sasl_octets, validator=_least(1024))
+    """One SASL response, decoded."""
+    bad_commands: int = attrs.field(default=_LIMITS.bad_commands, validator=_least(1))
+    """Commands that a client may get wrong on one connection."""
+
+
+@attrs.frozen
+class Config:
+    """The whole file."""
+
+    server: Server = attrs.field(factory=Server)
+    listen: tuple[Listen, ...] = ()
+    tls: Tls = attrs.field(factory=Tls)
+    auth: Auth = attrs.field(factory=Auth)
+    maildrop: Maildrop = attrs.field(factory=Maildrop)
+    pop3: Pop3 = attrs.field(factory=Pop3)
+    lmtp: Lmtp = attrs.field(factory=Lmtp)
+    limits: LimitsTable = attrs.field(factory=LimitsTable)
+    base: Path = attrs.field(factory=Path.cwd, metadata={"key": False})
+    """What relative paths are relative to: the directory of the file."""
+
+    @property
+    def listeners(self) -> tuple[Listen, ...]:
+        """`listen`, or the two default ones."""
+        return self.listen or DEFAULT_LISTEN
+
+    def path(self, relative: str) -> Path:
+        """`relative` as an absolute path."""
+        return (self.base / relative).absolute()
+
+    def connection_limits(self) -> Limits:
+        """The limits of every connection."""
+        return attrs.evolve(_LIMITS, login_failures=self.auth.max_failures, **attrs.asdict(self.limits))

@@ -1,0 +1,155 @@
+"""The one look-up of certificates, for port 995 and for STLS.
+
+TLS 1.2 and 1.3 only (RFC 8314 section 4, RFC 8997), forward-secret AEAD ciphers (RFC 9325 section 4), no compression,
+no renegotiation, no resumption, no early data, no client certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import stat
+from pathlib import Path
+from typing import Any
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from popserv.service.certificate import CertificateTrouble, KeyPair, read, wildcard
+
+ALPN = b"pop3"
+"""The registered protocol identifier of POP3."""
+
+CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2; those of TLS 1.3 are all forward-secret and AEAD."""
+
+LOOK_SECONDS = 1.0
+"""How often, at most, the files are looked at."""
+
+OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
+
+
+def make_context(pair: KeyPair) -> SSL.Context:
+    """A context that presents `pair`. Raises `CertificateTrouble` if OpenSSL does not want it."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(OPTIONS)
+    context.set_cipher_list(CIPHERS)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_verify(SSL.VERIFY_NONE)
+    context.set_alpn_select_callback(_choose_protocol)
+    try:
+        context.use_certificate(pair.certificate)
+        for intermediate in pair.chain:
+            context.add_extra_chain_cert(intermediate)
+        context.use_privatekey(pair.key)
+        context.check_privatekey()
+    except SSL.Error as error:
+        raise CertificateTrouble(f"OpenSSL refuses the certificate or its key: {error}") from None
+    return context
+
+
+def _choose_protocol(_connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    if ALPN in offered:
+        return ALPN
+    # Whoever means another protocol must not end up here: the alert is fatal (RFC 7301 section 3.2).
+    raise SSL.Error([("SSL routines", "ALPN", "the client does not want POP3")])
+
+
+@attrs.frozen
+class _State:
+    """What tells one content of a file from another, without reading it."""
+
+    inode: int
+    octets: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> _State | None:
+        try:
+            found = stat(path)
+        except OSError:
+            return None
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+class Certificate:
+    """One pair of files and the context made of them. Raises `CertificateTrouble` when they cannot be used."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._files = (certificate, key)
+        self._states = self._look()
+        self.names: list[str]
+        self.context: SSL.Context
+        self._read()
+
+    def _look(self) -> list[_State | None]:
+        return [_State.of(path) for path in self._files]
+
+    def _read(self) -> None:
+        pair = read(*self._files)
+        self.context = make_context(pair)
+        self.names = pair.names
+
+    def renew(self) -> bool:
+        """Read the files if they have changed: whether they have. Raises `CertificateTrouble`, and keeps the old."""
+        states = self._look()
+        if states == self._states:
+            return False
+        self._states = states
+        self._read()
+        return True
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class CertificateLookup:
+    """Presents the certificate for the name that the client asks for (RFC 6066 section 3); the first one otherwise.
+
+    Files that have changed are read at the next handshake. While they are half written or do not fit together the old
+    ones stay in use, which is logged once; connections keep the certificate they began with.
+    """
+
+    log = Logger()
+
+    def __init__(self, files: Sequence[tuple[Path, Path]], clock: IReactorTime) -> None:
+        """`files` are certificate and key, at least one pair. Raises `CertificateTrouble`."""
+        self._clock = clock
+        self._certificates = [Certificate(certificate, key) for certificate, key in files]
+        self._looked = clock.seconds()
+        self._index()
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: ARG002 - Twisted's signature
+        self._renew()
+        return SSL.Connection(self._certificates[0].context, None)
+
+    def _index(self) -> None:
+        by_name: dict[str, SSL.Context] = {}
+        for certificate in self._certificates:
+            for name in certificate.names:
+                by_name.setdefault(name, certificate.context)
+        self._by_name: Mapping[str, SSL.Context] = by_name
+        self._certificates[0].context.set_tlsext_servername_callback(self._choose)
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        # What a stranger calls us: anything may stand there, and nothing is done with it but the look-up.
+        name = (connection.get_servername() or b"").decode("ascii", "replace").lower().rstrip(".")
+        context = self._by_name.get(name) or self._by_name.get(wildcard(name))
+        if context is not None:
+            connection.set_context(context)
+
+    def _renew(self) -> None:
+        now = self._clock.seconds()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        renewed = False
+        for certificate in self._certificates:
+            try:
+                renewed = certificate.renew() or renewed
+            except CertificateTrouble as trouble:
+                self.log.error("certificate not renewed, the old one stays in use: {trouble}", trouble=str(trouble))
+        if renewed:
+            self.log.info("certificates renewed")
+            self._index()

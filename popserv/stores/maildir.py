@@ -1,0 +1,199 @@
+"""Maildir: one file a message, "maildir:/srv/mail/{user}".
+
+Anything else may deliver, read and flag messages in the same Maildir at the same time; sessions of popserv exclude
+each other. A Maildir that does not exist reads as empty, without a lock: such a session can neither read nor remove
+anything, so it need not keep others out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
+from popserv.interfaces import IAccount, IBuildContext, IDelivery, IIncoming, IMaildrop, IMaildropStore, IStores
+from popserv.maildrop.location import place_of, template_errors
+from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.maildir_folder import Folder, opened
+from popserv.maildrop.maildir_ids import identify
+from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
+from popserv.maildrop.maildir_maildrop import MaildirMaildrop
+from popserv.maildrop.maildir_names import NewNames
+from popserv.maildrop.maildir_reader import Io, Source
+from popserv.maildrop.maildir_scan import take_snapshot
+from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.nowait import on_network
+from popserv.maildrop.shield import shielded
+from popserv.maildrop.sizes import SizeCache, Sizes
+from popserv.pools import Pool
+
+_PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_LOGGED_ENTRIES = 5
+
+
+@attrs.frozen
+class Options:
+    """The table `[maildrop.maildir]`."""
+
+    line_ends: Literal["crlf", "lf"] = "crlf"
+    """How delivered mail is stored: as it comes, or with LF line ends as local programs like it."""
+    shared: bool = False
+    """The administrator's word that flock works between all hosts that use these Maildirs; without it a Maildir on a
+    network file system is refused."""
+    io: Io = "auto"
+    """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
+    always at once, even if everybody waits for the disk."""
+
+
+@implementer(IMaildropStore, IDelivery)
+class MaildirStore:
+    """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        place: str,
+        disk: Pool,
+        clock: IReactorTime,
+        *,
+        options: Options = Options(),
+        hostname: str = "localhost",
+        path: Callable[[str], Path] = Path,
+        exclusive: bool = True,
+        sizes: Sizes | None = None,
+        networked: Callable[[int], bool] = on_network,
+    ) -> None:
+        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `sizes` remembers what was
+        measured, `networked` tells of a descriptor whether it lies on a network file system. `clock` gives the wall
+        clock's time."""
+        self._place = place
+        self._disk = disk
+        self._clock = clock
+        self._options = options
+        self._path = path
+        self._exclusive = exclusive
+        self.sizes: Sizes = SizeCache() if sizes is None else sizes
+        self._networked = networked
+        self._names = NewNames(hostname, clock.seconds)
+
+    def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
+        try:
+            path = self._maildir(account, folder)
+        except StoreBroken as error:
+            return fail(error)
+        work = self._disk.run(self._open, path).addCallbacks(
+            partial(self._opened, account.name), partial(self._not_opened, account.name)
+        )
+        return shielded(work, lambda maildrop: maildrop.close())
+
+    def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
+        try:
+            path = self._maildir(account, folder)
+        except StoreBroken as error:
+            return fail(DeliveryError(error.text))
+        work = self._disk.run(Draft, path, self._names.next())
+        return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
+
+    def _maildir(self, account: IAccount, folder: bytes) -> bytes:
+        if folder != b"INBOX":
+            raise StoreBroken("this store has no other folder than INBOX")
+        path = self._path(place_of(account, self._place))
+        if not path.is_absolute():
+            raise StoreBroken("the location of this maildrop is no absolute path")
+        return os.fsencode(path)
+
+    def _open(self, path: bytes) -> MaildirMaildrop:
+        """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
+        try:
+            with opened(path) as folder:
+                io = self._io(folder)
+                lock = take(folder.maildir, self._clock.seconds()) if self._exclusive else None
+                try:
+                    snapshot = self._snapshot(folder)
+                except BaseException:
+                    if lock is not None:
+                        lock.release()
+                    raise
+        except FileNotFoundError:
+            return self._maildrop(path, Snapshot(), "auto", None)
+        return self._maildrop(path, snapshot, io, lock)
+
+    def _maildrop(self, path: bytes, snapshot: Snapshot, io: Io, lock: SessionLock | None) -> MaildirMaildrop:
+        return MaildirMaildrop(Source(path, snapshot, self.sizes, self._disk, io), lock)
+
+    def _io(self, folder: Folder) -> Io:
+        """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""
+        if not self._networked(folder.maildir):
+            return self._options.io
+        if self._exclusive and not self._options.shared:
+            self.log.error(
+                "a Maildir on a network file system is refused; if flock works there between all hosts, "
+                "set shared = true in [maildrop.maildir]"
+            )
+            raise StoreBroken()
+        return "threads" if self._options.io == "auto" else self._options.io
+
+    def _snapshot(self, folder: Folder) -> Snapshot:
+        try:
+            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+
+    def _opened(self, name: str, maildrop: MaildirMaildrop) -> IMaildrop:
+        skipped = maildrop.skipped
+        for path, reason in skipped[:_LOGGED_ENTRIES]:
+            self.log.warn("account {account!a}: {path!a} is skipped: {reason}", account=name, path=path, reason=reason)
+        if len(skipped) > _LOGGED_ENTRIES:
+            self.log.warn("account {account!a}: {count} entries are skipped", account=name, count=len(skipped))
+        return maildrop
+
+    def _not_opened(self, name: str, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, OSError):
+            self.log.error("account {account!a}: Maildir cannot be opened: {error!s}", account=name, error=error)
+            raise (StoreBroken() if error.errno in _PERMANENT else StoreUnavailable()) from error
+        return failure
+
+    def _begun(self, draft: Draft) -> IIncoming:
+        return MaildirIncoming(draft, self._disk, self._options.line_ends == "lf")
+
+
+@implementer(IStores)
+class Maildirs:
+    """The plug-in; see `popserv.interfaces.IStores`."""
+
+    options = Options
+
+    def check(self, place: str, context: IBuildContext) -> list[str]:
+        errors = template_errors(place)
+        if context.lock == "takeover":
+            errors.append('lock = "takeover" is not supported for Maildirs by this version')
+        return errors
+
+    def build(self, place: str, options: Options, context: IBuildContext) -> MaildirStore:
+        return MaildirStore(
+            place,
+            context.disk,
+            context.reactor,
+            options=options,
+            hostname=context.hostname,
+            path=context.path,
+            exclusive=context.lock != "none",
+        )
+
+
+plugin = Maildirs()
