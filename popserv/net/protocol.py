@@ -112,9 +112,7 @@ class POP3Server(Protocol):
         self._performer.lost()
         self._listener.registry.closed(self)
         self._lines.clear()
-        self._log_end(
-            self._ending or ("peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost")
-        )
+        self._log_end(self._why or ("peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost"))
 
     def _log_end(self, why: str) -> None:
         counters = self._session.counters
