@@ -313,7 +313,7 @@ class Sockets(TestCase):
     def test_smtplib_delivers(self):  # type: ignore[no-untyped-def]
         def send(port: int) -> dict[str, Any]:
             with smtplib.LMTP("127.0.0.1", port, timeout=10) as client:
-                return client.sendmail("joe@x.example", ["ann+y", "nobody"], b"Subject: x\n\n.\n..\nend")
+                return client.sendmail("joe@x.example", ["ann+y", "nobody"], b"Subject: x\r\n\r\n.\r\n..\r\nend")
 
         with self._tcp() as port:
             refused = yield deferToThread(send, port)
