@@ -127,6 +127,7 @@ class POP3Server(Protocol):
             retr=(counters.retr, counters.retr_octets),
             top=(counters.top, counters.top_octets),
             dele=counters.deleted,
+            skipped=len(getattr(getattr(self._session, "maildrop", None), "skipped", ())),
             seconds=self._timeouts.now() - self._started,
             why=why,
         )
