@@ -157,7 +157,7 @@ class Session:
         return self.failed(error)
 
     def _command(self, line: bytes) -> Reply:
-        verb, space, argument = line.partition(b" ")
+        verb, _, argument = line.partition(b" ")
         handler = self._table.get(verb)
         if handler is None:
             verb = verb.upper()
@@ -168,12 +168,12 @@ class Session:
         if self.user is not None and verb != b"PASS":
             # RFC 1939 section 7: PASS is valid right after USER only.
             self.user = None
-        if not space:
+        if not argument:
             return handler(self, None)
         if argument.endswith(b" ") and verb not in self._tables.exact:
             # Old clients send one space too many.
             argument = argument[:-1]
-        return handler(self, argument or (b"" if verb in self._tables.exact else None))
+        return handler(self, argument)
 
     def _no_handler(self, verb: bytes) -> PopError:
         if verb in self._tables.known:
