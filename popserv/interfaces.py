@@ -214,8 +214,8 @@ class ILogin(Interface):
     def login(credentials: Any, peer: Any) -> Deferred[Any]:
         """Check the credentials and open the maildrop: a Deferred `popserv.auth.login.LoggedIn`.
 
-        `peer` is a `popserv.auth.login.Peer`. Always fails with a `popserv.errors.PopError`. Cancelled when the
-        connection is lost.
+        `peer` is a `popserv.auth.login.Peer`. Always fails with a `popserv.errors.PopError`. Not cancelled when the
+        connection is lost: what comes is left again.
         """
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twisted.application.service import IService
+from twisted.application.service import IService, MultiService
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.strcred import AuthOptionMixin
 from twisted.python import usage
@@ -70,6 +70,18 @@ class Options(usage.Options, AuthOptionMixin):
         return {"listen": listen, **given}
 
 
+class PlainSpoken(MultiService):
+    """Says in one line why it cannot start, where twistd would print a traceback."""
+
+    def privilegedStartService(self) -> None:
+        from popserv.service.listening import CannotListen
+
+        try:
+            super().privilegedStartService()  # type: ignore[no-untyped-call]
+        except CannotListen as trouble:
+            raise SystemExit(f"popserv: cannot listen at {trouble}") from None
+
+
 def makeService(options: Options) -> IService:
     """The service that twistd runs."""
     from twisted.internet import reactor
@@ -87,8 +99,10 @@ def makeService(options: Options) -> IService:
             service = build(load(file), reactor, load=partial(load, file))
     except ConfigErrors as errors:
         raise SystemExit("\n".join(f"popserv: {line}" for line in errors.lines)) from None
-    Signals(service, reactor).setServiceParent(service)  # type: ignore[no-untyped-call]
-    return service
+    top = PlainSpoken()  # type: ignore[no-untyped-call]
+    for part in (service, Signals(service, reactor)):
+        part.setServiceParent(top)  # type: ignore[no-untyped-call]
+    return top
 
 
 def checker(name: str, argument: str) -> Any:

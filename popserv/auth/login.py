@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import attrs
-from twisted.cred.error import LoginFailed
-from twisted.cred.error import UnauthorizedLogin as Unauthorized
+from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import Portal
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -17,7 +16,7 @@ from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
 from popserv.auth.names import InvalidName
-from popserv.errors import LoginRefused, PopError, SystemBroken, SystemTrouble
+from popserv.errors import LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
 from popserv.interfaces import ILogin, IMaildrop, ISessionObserver
 
 
@@ -45,9 +44,11 @@ class LoggedIn:
     logout: Callable[[], Any] = attrs.field(repr=False)
 
     async def leave(self) -> None:
-        """Close the maildrop and log out. May be called again."""
-        await self.maildrop.close()
-        await maybeDeferred(self.logout)
+        """Close the maildrop, and log out whether that worked or not. To be called once."""
+        try:
+            await self.maildrop.close()
+        finally:
+            await maybeDeferred(self.logout)
 
 
 class FailureDelay(Protocol):
@@ -86,7 +87,8 @@ class LoginService:
         self._adapt = adapt
 
     def verifies(self, credential: Any) -> bool:
-        return any(offered.isOrExtends(credential) for offered in self._portal.listCredentialsInterfaces())
+        # As the portal looks for a checker: credentials of this kind have to provide what it takes.
+        return any(credential.isOrExtends(taken) for taken in self._portal.listCredentialsInterfaces())
 
     def login(self, credentials: Any, peer: Peer) -> Deferred[LoggedIn]:
         return ensureDeferred(self._login(credentials, peer))
@@ -103,7 +105,7 @@ class LoginService:
             raise
         if self._throttle is not None:
             self._throttle.record_success(peer.address, name)
-        return await self._open(result, name)
+        return await self._open(result, name, peer)
 
     def _prepare(self, credentials: Any, peer: Peer) -> Any:
         try:
@@ -120,24 +122,32 @@ class LoginService:
             result: tuple[Any, Any, Any] = await self._portal.login(credentials, peer, IMailboxPOP3, IMaildrop)
         except (LoginFailed, Unauthorized):
             raise LoginRefused() from None
-        except (PopError, CancelledError):
+        except PopError:
             raise
         except Exception:
             self.log.failure("login failed: session={session}", session=peer.session)
             raise SystemTrouble() from None
         return result
 
-    async def _open(self, result: tuple[Any, Any, Any], name: str) -> LoggedIn:
+    async def _open(self, result: tuple[Any, Any, Any], name: str, peer: Peer) -> LoggedIn:
         _interface, avatar, logout = result
-        if IMaildrop.providedBy(avatar):
-            return LoggedIn(avatar, name, logout)
         try:
-            if self._adapt is None or not IMailboxPOP3.providedBy(avatar):
-                raise SystemBroken("this realm has no maildrop for POP3")
-            return LoggedIn(await self._adapt(avatar), name, logout)
-        except BaseException:
+            return LoggedIn(await self._maildrop(avatar), name, logout)
+        except PopError:
             await maybeDeferred(logout)
             raise
+        except Exception:
+            self.log.failure("maildrop cannot be opened: session={session}", session=peer.session)
+            await maybeDeferred(logout)
+            raise StoreUnavailable() from None
+
+    async def _maildrop(self, avatar: Any) -> IMaildrop:
+        if IMaildrop.providedBy(avatar):
+            maildrop: IMaildrop = avatar
+            return maildrop
+        if self._adapt is None or not IMailboxPOP3.providedBy(avatar):
+            raise SystemBroken("this realm has no maildrop for POP3")
+        return await self._adapt(avatar)
 
     async def _refused(self, peer: Peer, name: str, started: float) -> None:
         """Answer late, and by the clock from receipt, so that how long the check took does not show."""

@@ -60,7 +60,9 @@ def quickstart(
         name = step(place, ports, user, password)
     except QuickstartTrouble as trouble:
         raise Failed(trouble.lines) from None
-    except (AccountsError, InvalidName) as error:
+    except InvalidName as error:
+        raise Failed([f"this name or password cannot be used: {error}"]) from None
+    except AccountsError as error:
         raise Failed([str(error)]) from None
     config = read_config(place.configuration)
     _explain(place, name, password)
@@ -139,4 +141,4 @@ def _quote(text: str, always: bool = False) -> str:
 
 def _literal(text: str) -> str:
     """`text` as a Python literal in ASCII."""
-    return ascii(text)
+    return '"' + text.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'

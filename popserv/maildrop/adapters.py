@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from popserv.errors import MessageVanished, StoreUnavailable, SystemTrouble
 from popserv.interfaces import IMaildrop, IMessage, IMessageReader
+from popserv.maildrop.line_feeds import LineFeeds
 from popserv.wire.octets import Normaliser
 
 log = Logger()
@@ -152,7 +153,10 @@ class MailboxReader:
 
 @implementer(IMailboxPOP3)
 class MaildropMailbox:
-    """An `IMaildrop` for ``twisted.mail.pop3.POP3``. `sync` commits and is to be called once, as that protocol does."""
+    """An `IMaildrop` for ``twisted.mail.pop3.POP3``. `sync` commits and is to be called once, as that protocol does.
+
+    Messages are given with LF line ends, sizes for CRLF, as that protocol sends them.
+    """
 
     def __init__(self, maildrop: IMaildrop) -> None:
         self._maildrop = maildrop
@@ -168,13 +172,14 @@ class MaildropMailbox:
 
     async def _whole(self, index: int) -> IO[bytes]:
         reader = self._maildrop.message(index).open()
+        line_feeds = LineFeeds()  # that protocol makes CRLF of every LF
         chunks = []
         try:
             while chunk := await reader.read(1 << 16):
-                chunks.append(chunk)
+                chunks.append(line_feeds.feed(chunk))
         finally:
             reader.close()
-        return BytesIO(b"".join(chunks))
+        return BytesIO(b"".join([*chunks, line_feeds.finish()]))
 
     def getUidl(self, index: int) -> bytes:
         return self._maildrop.uidl(self._valid(index))

@@ -105,22 +105,27 @@ class Outflow:
     def at_hand(self, body: Body, header: bytes, out: list[bytes], most: int) -> bool:
         """Put `header` and about `most` octets of what can be had without waiting into `out`: True if that was all.
 
-        Puts nothing there if not even the first chunk is at hand. Raises what the reader raises; if `out` has the
-        header then, the reply cannot be taken back.
+        Puts nothing there if not even the first chunk is at hand. Raises what the reader raises; the body is closed
+        then, and what `out` has is not to be sent.
         """
         self._body = body
-        while most > 0:
-            chunk = body.next_nowait(self._chunk)
-            if chunk is None:
-                return False
-            if header:
-                out.append(header)
-                header = b""
-            if not chunk:
-                self._body = None
-                return True
-            out.append(chunk)
-            most -= len(chunk)
+        try:
+            while most > 0:
+                chunk = body.next_nowait(self._chunk)
+                if chunk is None:
+                    return False
+                if header:
+                    out.append(header)
+                    header = b""
+                if not chunk:
+                    self._body = None
+                    return True
+                out.append(chunk)
+                most -= len(chunk)
+        except Exception:
+            self._body = None
+            body.close()
+            raise
         return False
 
     def rest(self, header: bytes) -> Deferred[None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.logger import Logger
 
 from popserv.auth.credentials import ApopDigest, Password
@@ -38,7 +38,7 @@ class Performer:
         self._peer = peer
         self._reply = reply
         self._conversation: Conversation | None = None
-        self._under_way: Deferred[None] | None = None
+        self._committing = False
         self._gone = False
         self.logged_in: LoggedIn | None = None
         self.mechanism = ""
@@ -51,26 +51,21 @@ class Performer:
         if isinstance(effect, Respond):
             self._continue(effect)
         elif isinstance(effect, Commit):
-            self._start(self._commit(effect))
+            ensureDeferred(self._commit(effect))
         else:
-            self._start(self._log_in(effect))
+            ensureDeferred(self._log_in(effect))
 
     def lost(self) -> None:
-        """The connection is gone: end an exchange, cancel a login, close the maildrop. An UPDATE goes on."""
+        """The connection is gone: end an exchange, close the maildrop. An UPDATE goes on.
+
+        So does a login, and what it brings is left at once. A realm need not know how to be cancelled: the avatar that
+        it makes nevertheless would never be logged out.
+        """
         self._gone = True
         if self._conversation is not None:
             self._conversation.answer(ConnectionGone())
-        if self.logged_in is not None:
-            if self._under_way is None:
-                self._start(self._leave(self.logged_in))
-        elif self._under_way is not None:
-            self._under_way.cancel()
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._under_way = None
-        done = ensureDeferred(work)
-        if not done.called:
-            self._under_way = done
+        if self.logged_in is not None and not self._committing:
+            ensureDeferred(self._leave(self.logged_in))
 
     def _continue(self, effect: Respond) -> None:
         if self._conversation is not None:
@@ -80,10 +75,10 @@ class Performer:
         session = self._session
         try:
             outcome = await self._authenticate(effect)
+        except ConnectionGone:
+            return
         except PopError as error:
             self._finished(session.login_failed, error)
-            return
-        except CancelledError:
             return
         except Exception:
             self._defect()
@@ -123,6 +118,7 @@ class Performer:
         logged_in = self.logged_in
         assert logged_in is not None  # noqa: S101 - Commit follows a login
         session = self._session
+        self._committing = True
         try:
             # RFC 1939 section 6: the lock is free before the client hears of it.
             left = await self._remove(logged_in, effect.deleted)
@@ -148,7 +144,6 @@ class Performer:
             self._defect()
 
     def _finished(self, outcome: Callable[..., bytes], *arguments: Any) -> None:
-        self._under_way = None
         if not self._gone:
             self._reply(outcome(*arguments))
 

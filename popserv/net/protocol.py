@@ -5,9 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -72,7 +71,8 @@ class POP3Server(Protocol):
     def connectionMade(self) -> None:
         listener = self._listener
         assert listener.login is not None  # noqa: S101 - a POP3 listener has one
-        implicit = listener.tls_mode == "implicit"
+        # The transport knows: an embedder's ``ssl:`` endpoint is as good as a listener of ours with implicit TLS.
+        self._implicit = implicit = ISSLTransport.providedBy(self.transport)
         self._address = self.transport.getPeer()
         self._host = host_of(self._address)
         self._raw = self.transport.transport if implicit else self.transport
@@ -112,7 +112,12 @@ class POP3Server(Protocol):
         self._performer.lost()
         self._listener.registry.closed(self)
         self._lines.clear()
-        self._log_end(self._why or ("peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost"))
+        self._log_end(self._why or self._why_lost(reason))
+
+    def _why_lost(self, reason: Failure) -> str:
+        if self._handshaking:
+            return "no TLS handshake"
+        return "peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost"
 
     def _log_end(self, why: str) -> None:
         counters = self._session.counters
@@ -171,8 +176,8 @@ class POP3Server(Protocol):
             octets -= len(reply)  # type: ignore[arg-type]
         self._running = False
         self._flush()
-        if session.state is State.TRANSACTION and not self._outflow.paused:
-            self._timeouts.set(self, self._limits.idle_seconds)
+        if not self._outflow.paused:
+            self._await_peer()
         self._after_turn(line is not None)
 
     @property
@@ -246,6 +251,7 @@ class POP3Server(Protocol):
         if self._login_deadline < inf and self._session.state is State.TRANSACTION:
             self._login_deadline = inf
             self._listener.registry.logged_in(self)
+            self._await_peer()
 
     def _send(self, effect: SendMessage | SendListing) -> None:
         out: list[bytes] = []
@@ -257,8 +263,9 @@ class POP3Server(Protocol):
             else:
                 body = ListingBody(effect.blocks)
             whole = self._outflow.at_hand(body, header, out, self._limits.turn_octets)
-        except PopError as error:
-            self._send_failed(error, started=bool(out))
+        except Exception:
+            # Whatever is in `out`: nothing has left.
+            self._send_failed(Failure(), started=False)  # type: ignore[no-untyped-call]
             return
         if whole:
             self._session.sent(effect, body.octets)
@@ -270,23 +277,20 @@ class POP3Server(Protocol):
         self._flush()
         self._outflow.rest(header).addCallbacks(
             lambda _: self._sent(effect, body),
-            lambda failure: self._rest_failed(failure, started=not header or body.octets > 0),
+            lambda failure: self._send_failed(failure, started=not header or body.octets > 0),
         )
 
     def _sent(self, effect: SendMessage | SendListing, body: Body) -> None:
         self._session.sent(effect, body.octets)
         self._replied(b"")
 
-    def _rest_failed(self, failure: Failure, started: bool) -> None:
-        if isinstance(failure.value, CancelledError):
-            return
+    def _send_failed(self, failure: Failure, started: bool) -> None:
+        if self._gone:
+            return  # broken off by us
         error = failure.value
         if not isinstance(error, PopError):
             self.log.failure("session {session}: message cannot be read", failure, session=self.session_id)
             error = SystemTrouble()
-        self._send_failed(error, started)
-
-    def _send_failed(self, error: PopError, started: bool) -> None:
         if started:
             # Never a terminator behind a short body: the client would take it for the whole message.
             self._abort("message cannot be read")
@@ -319,11 +323,12 @@ class POP3Server(Protocol):
         self._handshaking = False
         self._pending = False
         self._timeouts.at(self, self._login_deadline)
-        if self._listener.tls_mode == "implicit":
+        if self._implicit:
             self._session.tls = True
             self._greet()
         else:
             self._session.tls_started(offer(self._listener, self._address, True))
+            self._outflow.paused = False  # whom the transport below had paused, it has forgotten
             self.transport.registerProducer(self, True)
 
     # --- the peer's pace
@@ -340,16 +345,27 @@ class POP3Server(Protocol):
 
     def pauseProducing(self) -> None:
         self._outflow.paused = True
-        if self._session.state is State.TRANSACTION and not self._ending:
-            self._unsent = unsent(self._raw)
-            self._timeouts.set(self, self._limits.write_seconds)
+        self._await_peer()
 
     def resumeProducing(self) -> None:
-        if self._session.state is State.TRANSACTION and not self._ending:
-            self._timeouts.set(self, self._limits.idle_seconds)
+        if self._raw.disconnecting:
+            # TLS has ended below us, and whatever is written is lost: let the transport close.
+            self.transport.unregisterProducer()
+            return
         self._outflow.resume()
+        self._await_peer()
         if not self._gone:
             self._run()
+
+    def _await_peer(self) -> None:
+        """In TRANSACTION the peer has time to take what is sent or, if it has, to send a command."""
+        if self._session.state is not State.TRANSACTION or self._ending is not None:
+            return
+        if self._outflow.paused:
+            self._unsent = unsent(self._raw)
+            self._timeouts.set(self, self._limits.write_seconds)
+        else:
+            self._timeouts.set(self, self._limits.idle_seconds)
 
     def stopProducing(self) -> None:
         """The transport is closing; `connectionLost` follows."""

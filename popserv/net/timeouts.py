@@ -61,13 +61,19 @@ class Timeouts:
         if bucket != NOWHERE:
             self._buckets.setdefault(bucket, set()).add(timed)
             if self._call is None:
-                self._call = self._clock.callLater(self._tick, self._ticked)
+                self._schedule()
         elif not self._buckets and self._call is not None:
             self._call.cancel()
             self._call = None
 
+    def _schedule(self) -> None:
+        """At the next full tick, where a bucket ends."""
+        now = self.now()
+        self._call = self._clock.callLater(self._tick * (int(now / self._tick) + 1) - now, self._ticked)
+
     def _ticked(self) -> None:
-        self._call = None
+        # First of all, so that a time-out that raises does not stop those of others.
+        self._schedule()
         now = self.now()
         current = int(now / self._tick)
         for bucket in sorted(key for key in self._buckets if key <= current):
@@ -80,5 +86,3 @@ class Timeouts:
                     timed.timed_out()
                 else:
                     self.at(timed, deadline)
-        if self._buckets and self._call is None:
-            self._call = self._clock.callLater(self._tick, self._ticked)

@@ -149,11 +149,14 @@ def store(config: Config, context: IBuildContext) -> StoreRouter:
     default, _, place = config.maildrop.location.partition(":")
     stores: dict[str, IMaildropStore] = {}
     for name in {default: None, **config.maildrop.options}:
+        key, at = ("maildrop.location", place) if name == default else (f"maildrop.{name}", "")
         plugin = names.look_up("stores", name)
+        wrong = plugin.check(at, context) if at else []
+        if wrong:
+            raise ConfigErrors([(key, message) for message in wrong])
         options = config.maildrop.options.get(name) or plugin.options()
         try:
-            stores[name] = plugin.build(place if name == default else "", options, context)
+            stores[name] = plugin.build(at, options, context)
         except Exception as error:
-            key = "maildrop.location" if name == default else f"maildrop.{name}"
             raise ConfigErrors([(key, str(error))]) from error
     return StoreRouter(stores, default)

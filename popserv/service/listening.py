@@ -47,6 +47,9 @@ class Switch(Factory[Any]):
     def stopFactory(self) -> None:
         self._current.doStop()
 
+    def logPrefix(self) -> str:
+        return "popserv"
+
     def to(self, factory: IProtocolFactory) -> None:
         """From now on, `factory`."""
         factory.doStart()

@@ -70,13 +70,13 @@ location = "maildir:mail/{{user}}"
 WELCOME = """\
 Welcome to popserv.
 
-This message is in the Maildir mail/{name} beside the configuration, popserv.toml.
-It reached you through the same code as any other message will: mail comes in by LMTP, on port {lmtp}, or with
+This message lies in a Maildir under mail/, beside popserv.toml. It came
+there as any other will: by LMTP, here on port {lmtp}, or from
 
-    popserv deliver --config popserv.toml {name} < message
+    popserv deliver NAME < message
 
-Accounts are added with `popserv user add`. For a server on the network, begin with what
-`popserv config describe` prints.
+`popserv user add` adds accounts. For a server on the network, begin with
+what `popserv config describe` prints.
 """
 
 
@@ -195,7 +195,7 @@ def welcome(name: str, lmtp: int) -> bytes:
     message["Subject"] = "Welcome"
     message["Date"] = format_datetime(localtime())
     message["Message-ID"] = f"<welcome.{secrets.token_hex(8)}@localhost>"
-    message.set_content(WELCOME.format(name=name, lmtp=lmtp))
+    message.set_content(WELCOME.format(lmtp=lmtp))
     return message.as_bytes()
 
 

@@ -55,7 +55,12 @@ def structure(kind: Any, value: Any, path: str, problems: Problems, look_up: Loo
         return _record(kind, value, path, problems, look_up)
     origin = get_origin(kind)
     if origin in (Union, UnionType):
-        return structure(_arm(get_args(kind), value), value, path, problems, look_up)
+        arm = _arm(get_args(kind), value)
+        has_array = any(get_origin(each) is tuple for each in get_args(kind))
+        if has_array and get_origin(arm) is Literal and value not in get_args(arm):
+            problems.add(path, f"must be {_quoted(get_args(arm))} or an array")
+            return FAILED
+        return structure(arm, value, path, problems, look_up)
     if origin in (tuple, list, Sequence):
         return _items(get_args(kind)[0], value, path, problems, look_up)
     try:
@@ -144,8 +149,11 @@ def _arm(arms: Sequence[Any], value: Any) -> Any:
 def _choice(choices: Sequence[Any], value: Any) -> Any:
     if isinstance(value, str) and value in choices:
         return value
-    known = ", ".join(f'"{choice}"' for choice in choices)
-    raise ValueError(f"must be one of {known}{did_you_mean(value, choices)}")
+    raise ValueError(f"must be one of {_quoted(choices)}{did_you_mean(value, choices)}")
+
+
+def _quoted(choices: Sequence[str]) -> str:
+    return ", ".join(f'"{choice}"' for choice in choices)
 
 
 def _scalar(kind: Any, value: Any) -> Any:

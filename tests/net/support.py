@@ -1,23 +1,23 @@
-"""A POP3 server on a transport in memory, with the clock in the test's hand."""
+"""Servers in memory with the clock in the test's hand, and maildrops that do what a test wants."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
+import trustme
 from twisted.cred.portal import Portal
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.ssl import PrivateCertificate
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from popserv.auth.login import LoginService
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
-from popserv.errors import PopError
-from popserv.interfaces import IMaildrop, IMessage, IMessageReader, ISessionObserver
+from popserv.interfaces import IMaildrop, IMaildropStore, IMessage, IMessageReader
 from popserv.limits import Limits
 from popserv.net.addresses import cleartext_policy
 from popserv.net.listener import Listener
@@ -25,100 +25,132 @@ from popserv.net.registry import Registry
 from popserv.protocols.pop3 import ListenerFactory
 from popserv.sasl.plain import plugin as plain
 from popserv.stores.memory import MemoryStore
-from popserv.testing.accounts import MemoryAccounts
+from popserv.testing import MemoryAccounts, RecordingObserver, Wire
 
 MESSAGES = (b"Subject: one\n\nbody\n.dot\n", b"", b"Subject: three\r\n\r\nlast")
 LOGIN = b"USER fred\r\nPASS secret\r\n"
+GREETING = b"+OK mail.example.org POP3 server ready\r\n"
+
+CA = trustme.CA()
+SERVER = PrivateCertificate.loadPEM(
+    CA.issue_cert("localhost", "127.0.0.1").private_key_and_cert_chain_pem.bytes()
+).options()
 
 
-@implementer(ISessionObserver)
-class Events:
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, Any]]] = []
-
-    def event(self, name: str, **facts: Any) -> None:
-        self.seen.append((name, facts))
-
-    @property
-    def closed(self) -> list[dict[str, Any]]:
-        return [facts for name, facts in self.seen if name == "closed"]
+def client_context() -> ssl.SSLContext:
+    """A client that trusts the server of these tests."""
+    context = ssl.create_default_context()
+    CA.configure_trust(context)
+    return context
 
 
 def make_listener(
     clock: Any,
     store: Any = None,
-    accounts: Any = None,
     limits: Limits | None = None,
     *,
+    portal: Portal | None = None,
     delay: float = 0.0,
     **more: Any,
 ) -> Listener:
-    """A listener with an account fred, password secret, and passwords in the clear."""
+    """A listener with the accounts fred (password secret) and ann, and passwords in the clear."""
     limits = limits or Limits()
-    accounts = accounts or MemoryAccounts({"fred": b"secret", "ann": b"other"})
-    portal = Portal(MaildropRealm(accounts, store or MemoryStore({"fred": MESSAGES})), [accounts])
-    observer = Events()
+    if portal is None:
+        accounts = MemoryAccounts({"fred": b"secret", "ann": b"other"})
+        portal = Portal(MaildropRealm(accounts, store or MemoryStore({"fred": MESSAGES})), [accounts])
+    observer = RecordingObserver()
+    login = LoginService(portal, clock=clock, throttle=Throttle(clock, delay), observer=observer)
     options: dict[str, Any] = {"cleartext": cleartext_policy("always"), "mechanisms": (plain,), **more}
-    throttle = Throttle(clock, delay)
     return Listener(
         reactor=clock,
         hostname="mail.example.org",
         limits=limits,
         observer=observer,
-        registry=options.pop("registry", None) or Registry(limits, clock),
-        login=LoginService(portal, clock=clock, throttle=throttle, observer=observer),
+        registry=Registry(limits, clock),
+        login=login,
         **options,
     )
 
 
-@attrs.define
-class Wire:
-    """One connection to a server, from the client's side."""
-
-    server: Any
-    transport: StringTransport
-
-    def say(self, octets: bytes = b"") -> bytes:
-        """Send; what has come back since the last time."""
-        if octets:
-            self.server.dataReceived(octets)
-        said = self.transport.value()
-        self.transport.clear()
-        return said
-
-    @property
-    def over(self) -> bool:
-        return self.transport.disconnecting or self.transport.disconnected
-
-
-def connect(factory: ListenerFactory, host: str = "192.0.2.1") -> Wire:
-    transport = StringTransport(peerAddress=IPv4Address("TCP", host, 4321))
-    server = factory.buildProtocol(None)
-    server.makeConnection(transport)
-    return Wire(server, transport)
-
-
 def talk(clock: Clock | None = None, **more: Any) -> tuple[Wire, Clock, Listener]:
-    """A new connection, greeted."""
+    """A new connection."""
     clock = clock or Clock()
     listener = make_listener(clock, **more)
-    wire = connect(ListenerFactory(listener))
-    return wire, clock, listener
+    return Wire.to(ListenerFactory(listener)), clock, listener
 
 
-def run(clock: Clock, seconds: int) -> None:
-    """Let time pass, second by second."""
-    for _ in range(seconds):
-        clock.advance(1)
+def session(**more: Any) -> Wire:
+    """A new connection of fred, in TRANSACTION; what it was told so far is gone."""
+    wire = talk(**more)[0]
+    said = wire.say(LOGIN)
+    assert b"\r\n+OK " in said.split(b"send PASS", 1)[1], said
+    return wire
+
+
+class SecureWire:
+    """A TLS client in memory, on top of a `Wire`."""
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext | None = None) -> None:
+        self._wire = wire
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = (context or client_context()).wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    def shake_hands(self) -> None:
+        """Raises `ssl.SSLError` if the server does not want to."""
+        for _ in range(5):
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._exchange()
+            else:
+                self._exchange()
+                return
+        raise AssertionError("the server says nothing")
+
+    def say(self, octets: bytes = b"") -> bytes:
+        """As `Wire.say`, inside TLS."""
+        if octets:
+            self._tls.write(octets)
+        self._exchange()
+        said = b""
+        try:
+            while chunk := self._tls.read(1 << 16):
+                said += chunk
+        except ssl.SSLWantReadError:
+            return said
+        self.ended = True
+        return said
+
+    ended = False
+    """Whether the server's close_notify has been seen."""
+
+    def _exchange(self) -> None:
+        octets = self._outgoing.read()
+        layer = getattr(self._wire.transport, "protocol", self._wire.server)
+        if octets:
+            layer.dataReceived(octets)
+        self._incoming.write(self._wire.say())
+
+
+@attrs.define
+class Endless:
+    """A SASL mechanism that always has another question."""
+
+    credential: Any
+    name: bytes = b"X-ENDLESS"
+    plaintext: bool = False
+    client_first: bool = False
+
+    async def authenticate(self, conversation: Any) -> Any:
+        while True:
+            await conversation.challenge(b"and then?")
 
 
 @implementer(IMessageReader)
 class SlowReader:
     """Gives its chunks when the test says so."""
 
-    def __init__(self, chunks: Sequence[bytes | PopError]) -> None:
+    def __init__(self, chunks: Sequence[bytes | Exception]) -> None:
         self.chunks = list(chunks)
         self.waiting: Deferred[bytes] | None = None
         self.closed = 0
@@ -134,7 +166,7 @@ class SlowReader:
         waiting, self.waiting = self.waiting, None
         assert waiting is not None
         chunk = self.chunks.pop(0) if self.chunks else b""
-        if isinstance(chunk, PopError):
+        if isinstance(chunk, Exception):
             waiting.errback(chunk)
         else:
             waiting.callback(chunk)
@@ -144,20 +176,30 @@ class SlowReader:
 
 
 @implementer(IMessageReader)
-class EndlessReader:
-    """A message that never ends and is always at hand."""
+class QuickReader:
+    """Has its chunks at hand, and counts what was asked for; without chunks it never ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunks: Sequence[bytes | Exception] = ()) -> None:
+        self.chunks = list(chunks)
+        self._endless = not chunks
         self.given = 0
+        self.closed = 0
 
     def read_nowait(self, octets: int) -> bytes | None:
-        self.given += octets
-        return b"x" * octets
+        if self._endless:
+            self.given += octets
+            return b"x" * octets
+        chunk = self.chunks.pop(0) if self.chunks else b""
+        if isinstance(chunk, Exception):
+            raise chunk
+        self.given += len(chunk)
+        return chunk
 
     def read(self, octets: int) -> Deferred[bytes]:
         raise AssertionError("it is always at hand")
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.closed += 1
 
 
 @implementer(IMessage)
@@ -174,7 +216,7 @@ class MessageOf:
 
 @implementer(IMaildrop)
 class OneMessage:
-    """A maildrop of one message with a reader of the test's own, which counts what is done to it."""
+    """A maildrop of one message with a reader of the test's own; counts what is done to it."""
 
     def __init__(self, reader: Any = None, commit: Any = None, octets: int = 1000) -> None:
         self.count = 1
@@ -182,7 +224,7 @@ class OneMessage:
         self.total = octets
         self._reader = reader
         self._commit = commit
-        self.committed: list[Any] = []
+        self.committed: list[set[int]] = []
         self.closed = 0
 
     def uidl(self, index: int) -> bytes:
@@ -198,17 +240,18 @@ class OneMessage:
         return self._commit if self._commit is not None else succeed(0)
 
     def close(self) -> Deferred[None]:
-        self.closed = 1  # it may be called again
+        self.closed += 1
         return succeed(None)
 
 
+@implementer(IMaildropStore)
+@attrs.frozen
 class StoreOf:
     """A store that opens what the test gives it: a maildrop, an error, or a Deferred of either."""
 
-    def __init__(self, opened: Any) -> None:
-        self._opened = opened
+    opened: Any
 
     def open(self, account: Any, folder: bytes = b"INBOX") -> Deferred[Any]:
-        if isinstance(self._opened, Deferred):
-            return self._opened
-        return fail(self._opened) if isinstance(self._opened, Exception) else succeed(self._opened)
+        if isinstance(self.opened, Deferred):
+            return self.opened
+        return fail(self.opened) if isinstance(self.opened, Exception) else succeed(self.opened)

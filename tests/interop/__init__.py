@@ -1,0 +1,1 @@
+"""popserv against programs that other people wrote."""

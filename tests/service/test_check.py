@@ -1,0 +1,188 @@
+"""`check`: every problem with its key."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import trustme
+
+from popserv.accounts.sqlite import Database
+from popserv.service.check import Problem, problems
+from popserv.service.config import load
+
+GOOD = """\
+[server]
+hostname = "pop.test"
+[[listen]]
+endpoint = "tcp:0:interface=127.0.0.1"
+[[listen]]
+protocol = "lmtp"
+endpoint = "unix:lmtp.sock"
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+[maildrop]
+location = "maildir:mail/{user}"
+"""
+
+CA = trustme.CA()
+
+
+def write_certificate(directory: Path, *names: str, expires: datetime | None = None) -> None:
+    issued = CA.issue_cert(*names, not_after=expires)
+    (directory / "cert.pem").write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
+    (directory / "key.pem").write_bytes(issued.private_key_pem.bytes())
+    (directory / "key.pem").chmod(0o600)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    write_certificate(tmp_path, "pop.test")
+    Database(tmp_path / "accounts.db").create()
+    (tmp_path / "mail").mkdir()
+    return tmp_path
+
+
+def found(directory: Path, change: tuple[str, str] = ("", "")) -> list[Problem]:
+    file = directory / "popserv.toml"
+    assert change[0] in GOOD
+    file.write_text(GOOD.replace(*change) if change[0] else GOOD + change[1])
+    return problems(load(file))
+
+
+def test_nothing_is_wrong(directory: Path) -> None:
+    assert found(directory) == []
+
+
+def test_looking_changes_nothing(directory: Path) -> None:
+    found(directory)
+    before = {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}
+    found(directory)
+    assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()}.keys() == before.keys()
+
+
+@pytest.mark.parametrize("broken", ["cert.pem", "key.pem"])
+def test_certificate_and_key_are_read(directory: Path, broken: str) -> None:
+    (directory / broken).write_text("nothing")
+    (problem,) = found(directory)
+    assert problem.key == "tls.certificate"
+    assert not problem.warning
+    assert str(directory / broken) in problem.message
+
+
+def test_the_key_belongs_to_the_certificate(directory: Path) -> None:
+    (directory / "key.pem").write_bytes(CA.issue_cert("other.test").private_key_pem.bytes())
+    assert [str(problem) for problem in found(directory)] == [
+        f"tls.certificate: {directory}/key.pem: is not the key of {directory}/cert.pem"
+    ]
+
+
+def test_an_expired_certificate_is_wrong_and_an_old_one_worth_a_warning(directory: Path) -> None:
+    now = datetime.now(UTC)
+    write_certificate(directory, "pop.test", expires=now - timedelta(days=1))
+    (expired,) = found(directory)
+    assert (expired.key, expired.warning, expired.message.split(" on ")[0]) == ("tls.certificate", False, "expired")
+    write_certificate(directory, "pop.test", expires=now + timedelta(days=3))
+    (soon,) = found(directory)
+    assert (soon.key, soon.warning, soon.message.split(" on ")[0]) == ("tls.certificate", True, "expires")
+
+
+def test_a_certificate_for_another_host_is_worth_a_warning(directory: Path) -> None:
+    write_certificate(directory, "other.test")
+    assert [str(problem) for problem in found(directory)] == [
+        "warning: tls.certificate: does not cover server.hostname, pop.test"
+    ]
+    write_certificate(directory, "*.test")
+    assert found(directory) == []
+
+
+def test_a_key_for_everybody_is_worth_a_warning(directory: Path) -> None:
+    (directory / "key.pem").chmod(0o644)
+    (problem,) = found(directory)
+    assert problem.warning
+    assert "everybody can read" in problem.message
+
+
+def test_accounts_can_be_read(directory: Path) -> None:
+    (directory / "accounts.db").unlink()
+    (problem,) = found(directory)
+    assert problem.key == "auth.checkers[0]"
+    assert "accounts.db" in problem.message
+    assert not (directory / "accounts.db").exists()
+
+
+def test_each_checker_is_asked(directory: Path) -> None:
+    (directory / "users").write_text("fred:{PLAIN}secret\n")
+    checkers = '[auth]\ncheckers = ["passwd-file:users", "passwd-file:missing", "file:gone"]\n'
+    assert [problem.key for problem in found(directory, ("", checkers))] == ["auth.checkers[1]", "auth.checkers[2]"]
+
+
+def test_the_place_of_maildrops(directory: Path) -> None:
+    (problem,) = found(directory, ("mail/{user}", "mail/{usr}"))
+    assert problem.key == "maildrop.location"
+    assert "{usr}" in problem.message
+
+
+def test_addresses_can_be_bound(directory: Path) -> None:
+    (problem,) = found(directory, ("tcp:0:interface=127.0.0.1", "tcp:0:interface=192.0.2.1"))
+    assert (problem.key, problem.warning) == ("listen[0].endpoint", False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (problem,) = found(directory, ("tcp:0:", f"tcp:{port}:"))
+    assert (problem.key, problem.warning) == ("listen[0].endpoint", True)
+    assert str(port) in problem.message
+
+
+def test_sockets_can_be_made(directory: Path) -> None:
+    (problem,) = found(directory, ("unix:lmtp.sock", "unix:none/lmtp.sock"))
+    assert problem.key == "listen[1].endpoint"
+    (directory / "lmtp.sock").touch()
+    (problem,) = found(directory)
+    assert "no socket" in problem.message
+
+
+@pytest.mark.parametrize("endpoint", ["tcp:0", "tcp6:0", "tcp:0:interface=0.0.0.0"])
+def test_lmtp_is_for_this_host(directory: Path, endpoint: str) -> None:
+    (problem,) = found(directory, ("unix:lmtp.sock", endpoint))
+    assert (problem.key, problem.warning) == ("listen[1].endpoint", False)
+    assert "unix socket or loopback" in problem.message
+
+
+def keys_for_nobody(directory: Path) -> list[str]:
+    """The keys of the problems that an unprivileged user has."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(write, " ".join(problem.key for problem in problems(load(directory / "popserv.toml"))).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read) as pipe:
+        return pipe.read().split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_permissions_are_those_of_the_user_it_runs_as() -> None:
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        write_certificate(directory, "pop.test")
+        Database(directory / "accounts.db").create()
+        (directory / "mail").mkdir(mode=0o700)
+        assert found(directory) == []
+        assert keys_for_nobody(directory) == [
+            "tls.certificate",
+            "auth.checkers[0]",
+            "maildrop.location",
+            "listen[1].endpoint",
+        ]
