@@ -59,9 +59,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "testing": EVERYTHING,
 }
 REACTOR = ("cli/", "tap.py", "protocols/pop3.py")
-"""Who may import the global reactor: programs, and `POP3Factory(portal)`, which others use without our composition."""
-EMBEDDING = PACKAGE / "protocols" / "pop3.py"
-"""Takes the global reactor as the clock of a factory that was made without one, when it is made."""
+"""Who may import the global reactor, inside a function: programs, and a `POP3Factory` that was made without a clock."""
 
 
 @attrs.frozen
@@ -175,11 +173,9 @@ def installs_reactor(found: Import) -> bool:
     """Whether an import installs the global reactor, now or when it is used."""
     if f"{found.target}.".startswith("twisted.mail.pop3."):
         return True
-    return (
-        found.target.startswith("twisted.internet.reactor")
-        and found.layer not in REACTOR
-        and (found.path != EMBEDDING or found.at_import)
-    )
+    if not f"{found.target}.".startswith("twisted.internet.reactor."):
+        return False
+    return found.at_import or not found.place.startswith(REACTOR)
 
 
 def test_every_layer_is_in_the_table() -> None:

@@ -61,15 +61,15 @@ class Ending:
 
 
 def close_sending(transport: Any, raw: Any) -> None:
-    """Flush, then say close_notify under TLS, or close the sending half.
+    """Flush, say close_notify under TLS, and close the sending half.
 
     `raw` is the transport below TLS, or `transport` itself. One that cannot be half-closed is closed.
     """
     if transport is not raw:
         transport.loseConnection()
-    elif IHalfCloseableDescriptor.providedBy(raw):
+    if IHalfCloseableDescriptor.providedBy(raw):
         raw.loseWriteConnection()  # type: ignore[attr-defined]
-    else:
+    elif transport is raw:
         raw.loseConnection()
 
 

@@ -28,6 +28,8 @@ from popserv.service.schema import Config
 NOBODY = "popserv-check"
 """An account that is asked for to see whether asking works."""
 
+SMTP_PORT = 25
+
 EXPIRY = timedelta(days=14)
 """A certificate that ends sooner is worth a warning."""
 
@@ -132,6 +134,8 @@ def _endpoints(config: Config) -> Iterator[Problem]:
         endpoint = parse(listen.endpoint)
         if listen.protocol == "lmtp" and not endpoint.local:
             yield Problem(key, "anybody can deliver here: lmtp is for a unix socket or loopback")
+        if listen.protocol == "lmtp" and endpoint.port == SMTP_PORT:
+            yield Problem(key, f"port {SMTP_PORT} is for SMTP: lmtp must not be there (RFC 2033 section 5)")
         if endpoint.kind == "unix":
             yield from (Problem(key, message) for message in _unix(config.path(endpoint.path)))
         elif endpoint.kind != "systemd":

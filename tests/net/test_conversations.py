@@ -161,7 +161,9 @@ class Conversations(SynchronousTestCase):
         wire = talk(store=StoreOf(opening))[0]
         wire.say(LOGIN)
         lost(wire)
-        self.assertTrue(opening.called, "cancelled")
+        maildrop = OneMessage()
+        opening.callback(maildrop)
+        self.assertEqual(maildrop.closed, 1, "what opens too late is closed at once")
 
     def test_a_client_that_leaves_in_an_exchange_leaves_nothing(self) -> None:
         wire, _clock, listener = talk()

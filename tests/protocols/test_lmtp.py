@@ -86,6 +86,35 @@ class SlowStore:
             self.waiting.pop(0).callback(None)
 
 
+@implementer(IIncoming)
+class SlowCommit:
+    """Takes octets at once, and has them stored when the test says so."""
+
+    def __init__(self, commit: Deferred[None]) -> None:
+        self._commit = commit
+
+    def write(self, octets: bytes) -> Deferred[None]:
+        return succeed(None)
+
+    def commit(self) -> Deferred[None]:
+        return self._commit
+
+    def abort(self) -> Deferred[None]:
+        return succeed(None)
+
+
+@implementer(IDelivery)
+class SlowCommits:
+    """A store whose commits wait, one by one."""
+
+    def __init__(self) -> None:
+        self.commits: dict[str, Deferred[None]] = {}
+
+    def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
+        self.commits[account.name] = Deferred()
+        return succeed(SlowCommit(self.commits[account.name]))
+
+
 @implementer(IDelivery)
 class FullFor:
     """A store that has no room for one account and a real store for the others."""
@@ -204,6 +233,17 @@ class Transcripts(SynchronousTestCase):
         message = stored(self.store, "ann")[0]
         self.assertIn(b"Return-Path: <joe@example.net>\r\nReceived: from client.example ([127.0.0.1])\r\n", message)
         self.assertIn(f"with LMTP id {self.server.session_id};".encode(), message)
+
+    def test_LM_007_each_reply_leaves_as_soon_as_it_is_known(self) -> None:
+        slow = SlowCommits()
+        self.connect(slow).dataReceived(
+            b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nRCPT TO:<bob>\r\nDATA\r\nx\r\n.\r\n"
+        )
+        self.said()
+        slow.commits["ann"].callback(None)
+        self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n")
+        slow.commits["bob"].callback(None)
+        self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n")
 
     def test_LM_011_a_full_store_is_452_for_that_recipient_only(self) -> None:
         memory = MemoryStore({"ann": [], "bob": []})

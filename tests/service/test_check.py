@@ -147,7 +147,7 @@ def test_sockets_can_be_made(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["tcp:0", "tcp6:0", "tcp:0:interface=0.0.0.0"])
-def test_lmtp_is_for_this_host(directory: Path, endpoint: str) -> None:
+def test_LM_001_lmtp_is_for_this_host(directory: Path, endpoint: str) -> None:
     (problem,) = found(directory, ("unix:lmtp.sock", endpoint))
     assert (problem.key, problem.warning) == ("listen[1].endpoint", False)
     assert "unix socket or loopback" in problem.message
@@ -186,3 +186,8 @@ def test_permissions_are_those_of_the_user_it_runs_as() -> None:
             "maildrop.location",
             "listen[1].endpoint",
         ]
+
+
+def test_LM_001_lmtp_is_not_at_port_25(directory: Path) -> None:
+    messages = [problem.message for problem in found(directory, ("unix:lmtp.sock", "tcp:25:interface=127.0.0.1"))]
+    assert "port 25 is for SMTP: lmtp must not be there (RFC 2033 section 5)" in messages
