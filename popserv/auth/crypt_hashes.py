@@ -1,15 +1,20 @@
 """Hashes in the forms of crypt(3): MD5, SHA-2, bcrypt, yescrypt and DES. Needs the extra ``popserv[crypt]``.
 
 Each form goes to the library that computes it best: libpass and bcrypt let other threads run meanwhile and take the
-password as octets; crypt-r does neither, so it gets only what they do not know.
+password as octets; the crypt(3) of the system does neither, so it gets only what they do not know.
 """
 
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from hmac import compare_digest
 from importlib import import_module
 from typing import Any
+
+NATIVE = "crypt" if sys.version_info < (3, 13) else "crypt_r"
+"""What calls crypt(3): the standard library, and crypt-r since that has lost it."""
 
 SHA_ROUNDS = 100_000
 """For new hashes: about as much work as argon2 here."""
@@ -87,7 +92,7 @@ def _verify_bcrypt(stored: str, password: bytes) -> bool:
 
 
 def _verify_native(stored: str, password: bytes) -> bool:
-    crypt = _library("crypt_r").crypt
+    crypt = _library(NATIVE).crypt
     try:
         computed = crypt(password.decode("utf-8"), stored)
     except UnicodeDecodeError:
@@ -99,6 +104,9 @@ def _verify_native(stored: str, password: bytes) -> bool:
 
 def _library(name: str) -> Any:
     try:
-        return import_module(name)
+        with warnings.catch_warnings():
+            # The standard library's crypt says that it is going to leave; where it has, crypt-r stands in.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return import_module(name)
     except ImportError:
         raise MissingExtra('it needs a library that the extra "popserv[crypt]" installs') from None

@@ -46,12 +46,12 @@ class Ending:
             self._unsent, self._moved = left, now
         if left == 0 and self._until == inf:
             self._until = now + self._limits.linger_seconds
+        self._timeouts.set(self._timed, 1.0)
+        # Either may lose the connection at once; nothing is to be set behind it.
         if now >= self._until:
             self._raw.loseConnection()
         elif now - self._moved > self._limits.write_seconds:
             self._raw.abortConnection()
-            return
-        self._timeouts.set(self._timed, 1.0)
 
     def drop(self, octets: int) -> None:
         """The peer goes on sending; nobody reads it, and not for ever."""

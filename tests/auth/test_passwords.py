@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popserv.auth import passwords
+from popserv.auth.crypt_hashes import NATIVE
 from popserv.auth.names import InvalidName
 from popserv.auth.passwords import (
     MADE_SCHEMES,
@@ -230,7 +231,7 @@ def test_plain_secrets_only_are_secrets():
     [
         ("passlib.hash", SHA256_CRYPT),
         ("bcrypt", "$2y$05$lE2mq2pOtlgukWR0mu3zl.e3JqTml7HKgQYlAVc0siB7z860n18dm"),
-        ("crypt_r", "abiQ6Ep3EYTHc"),
+        (NATIVE, "abiQ6Ep3EYTHc"),
     ],
 )
 def test_a_missing_library_is_named_by_its_extra(monkeypatch, library, stored):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -127,7 +129,9 @@ class LastReplies(Served):
         self.assertIn(b"+OK 3 messages", await self.client(again))
 
     async def test_a_unix_socket_is_loopback(self) -> None:
-        path = str(Path(self.mktemp()).absolute().parent / "s")
+        folder = tempfile.mkdtemp(prefix="popserv-")  # a socket's path is to be short
+        self.addCleanup(shutil.rmtree, folder)
+        path = f"{folder}/s"
         listener = attrs.evolve(self.listener, cleartext=cleartext_policy("loopback"))
         port = reactor.listenUNIX(path, ListenerFactory(listener))
         self.addCleanup(port.stopListening)
