@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
-def away_from_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Work in a folder of our own: trial's `mktemp` makes its folders where the tests run."""
+def away_from_the_checkout() -> Iterator[None]:
+    """Work in a folder of our own: trial's `mktemp` makes its folders where the tests run.
+
+    Its path is short, since the path of a unix socket in it must be.
+    """
     before = os.getcwd()
-    os.chdir(tmp_path_factory.mktemp("cwd"))
-    yield
-    os.chdir(before)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        yield
+        os.chdir(before)
