@@ -42,7 +42,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "wire": frozenset({"errors", "limits"}),
     "session": frozenset({"wire", "errors", "limits", "_version"}),
     "sasl": frozenset({"errors", "interfaces", "auth.credentials", "auth.names"}),
-    "auth": frozenset({"interfaces", "errors", "sasl", "pools"}),
+    "auth": frozenset({"interfaces", "errors", "sasl", "pools", "maildrop.adapters"}),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
     "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from popserv.errors import StoreBroken
 from popserv.interfaces import IAccountDirectory, IMaildrop, IMaildropStore
+from popserv.maildrop.adapters import MaildropMailbox
 
 
 @implementer(IRealm)
@@ -38,4 +39,4 @@ class MaildropRealm:
         maildrop = await self._store.open(account)
         if IMaildrop in interfaces:
             return IMaildrop, maildrop, maildrop.close
-        return IMailboxPOP3, IMailboxPOP3(maildrop), maildrop.close
+        return IMailboxPOP3, MaildropMailbox(maildrop), maildrop.close

@@ -137,7 +137,9 @@ class MailboxReader:
             return b""
         assert self._file is not None  # noqa: S101 - both callers have it
         try:
-            chunk = self._file.read(octets)
+            # Some open their files as text, Twisted's own Maildir among them; the octets are below. The text file itself
+            # is kept: when it goes, it closes what is below it.
+            chunk = getattr(self._file, "buffer", self._file).read(octets)
         except OSError:
             raise StoreUnavailable() from None
         if chunk:

@@ -21,6 +21,7 @@ from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
 from popserv.errors import LoginRefused, MaildropInUse, StoreBroken, SystemBroken, SystemTrouble
 from popserv.interfaces import IMaildrop
+from popserv.maildrop.adapters import MaildropMailbox
 from popserv.stores.memory import MemoryStore
 from popserv.testing import MemoryAccounts, RecordingObserver, memory_portal
 
@@ -167,6 +168,7 @@ class Realms(SynchronousTestCase):
             interface, avatar, logout = self.successResultOf(self.realm.requestAvatar(b"fred", None, *asked))
             self.assertIs(interface, given)
             self.assertTrue(given.providedBy(avatar))
+            self.assertEqual(isinstance(avatar, MaildropMailbox), given is IMailboxPOP3)
             self.successResultOf(logout())
 
     def test_it_gives_nothing_else(self) -> None:

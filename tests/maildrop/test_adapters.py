@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from typing import Any
 
 import pytest
@@ -186,6 +186,13 @@ class Troubles(SynchronousTestCase):
             self.assertRegex(unique_id, rb"^[!-~]{1,70}$")
         self.assertEqual(len(set(ids)), 5)
         self.assertEqual(ids[1], ids[5])
+
+    def test_a_file_that_was_opened_as_text_is_read_as_octets(self) -> None:
+        class Text(Mailbox):
+            def getMessage(self, index: int) -> Any:
+                return TextIOWrapper(BytesIO(b"\xff\n\r\n"))
+
+        self.assertEqual(everything(now(maildrop_from_mailbox(Text([b"one"]))), 0), b"\xff\r\n\r\n")
 
     def test_a_reader_closes_its_file(self) -> None:
         opened: list[BytesIO] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from tempfile import mkdtemp
 
 from twisted.internet import reactor
 from twisted.internet.interfaces import IAddress
@@ -47,8 +48,7 @@ class Saying(Protocol):
 
 class PortsTests(TestCase):
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
+        self.directory = Path(mkdtemp())  # the path of a unix socket must be short
         self.ports = Ports(reactor, self.directory.absolute())
         self.addCleanup(self.ports.close)
 
