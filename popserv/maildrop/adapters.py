@@ -135,9 +135,9 @@ class MailboxReader:
     def _next(self, octets: int) -> bytes:
         if self._ended:
             return b""
-        assert self._file is not None  # noqa: S101 - both callers have it
+        assert self._file is not None  # noqa: S101
         try:
-            # Some open their files as text, Twisted's own Maildir among them; the octets are below. The text file itself
+            # Some open their files as text, Twisted's own Maildir among them; octets are below. The text file itself
             # is kept: when it goes, it closes what is below it.
             chunk = getattr(self._file, "buffer", self._file).read(octets)
         except OSError:
