@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -20,3 +21,13 @@ def away_from_the_checkout() -> Iterator[None]:
         os.chdir(folder)
         yield
         os.chdir(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reactor_shut_down_at_the_end() -> Iterator[None]:
+    """Do what trial's own runner does last: threads that end with the reactor would keep this process alive."""
+    yield
+    if "twisted.internet.reactor" in sys.modules:
+        from twisted.internet import reactor
+
+        reactor.fireSystemEvent("shutdown")
