@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from traceback import print_exc
+from typing import Any
 
 import click
 
 from popserv.cli.common import EX_CONFIG, Failed, config_option
-
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
 
 EX_USAGE = 64
 EX_NOUSER = 67
@@ -40,36 +39,44 @@ def deliver(config_file: Path | None, sender: str | None, user: str) -> None:
 
     Exit status: 0 stored and synced, 67 no such user, 75 try again, 78 configuration, 64 usage.
     """
-    from twisted.internet.defer import ensureDeferred
+    from popserv.errors import DeliveryError, UnknownRecipient
+    from popserv.service.config import ConfigErrors
 
+    try:
+        _deliver(config_file, sender, user)
+    except ConfigErrors as errors:
+        raise Failed(errors.lines, EX_CONFIG) from None
+    except UnknownRecipient as error:
+        raise Failed([error.text], EX_NOUSER) from None
+    except DeliveryError as error:
+        reason = f"{error.text}: {error.__cause__}" if error.__cause__ else error.text
+        raise Failed([reason], EX_TEMPFAIL) from None
+    except Exception:
+        # A mail transfer agent sends mail back for a status that it does not know.
+        print_exc()
+        raise Failed(["unexpected failure, try again later"], EX_TEMPFAIL) from None
+
+
+def _deliver(config_file: Path | None, sender: str | None, user: str) -> None:
     from popserv.delivery.local import deliver as deliver_message
     from popserv.delivery.recipients import Recipients
     from popserv.pools import InlinePool
     from popserv.service.compose import open_store
-    from popserv.service.config import ConfigErrors, load
+    from popserv.service.config import load
 
-    try:
-        config = load(config_file, serving=False)
-        store = open_store(config, InlinePool())
-    except ConfigErrors as errors:
-        raise Failed(errors.lines, EX_CONFIG) from None
+    config = load(config_file, serving=False)
+    store = open_store(config, InlinePool())
     recipients = Recipients(store.directory, store.prepare, (config.server.hostname, *config.lmtp.domains))
     source = None if sender is None else sender.encode("utf-8", "surrogateescape")
     name = user.encode("utf-8", "surrogateescape")
-    # With an `InlinePool` everything is done when this returns: no reactor has to run.
-    outcome: list[Failure | None] = []
-    work = ensureDeferred(deliver_message(sys.stdin.buffer, name, source, recipients, store.delivery))
-    work.addBoth(outcome.append)
-    if outcome[0] is not None:
-        _fail(outcome[0].value)
+    _run(deliver_message(sys.stdin.buffer, name, source, recipients, store.delivery))
 
 
-def _fail(error: BaseException | None) -> Never:
-    from popserv.errors import DeliveryError, UnknownRecipient
-
-    if isinstance(error, UnknownRecipient):
-        raise Failed([error.text], EX_NOUSER)
-    if isinstance(error, DeliveryError):
-        raise Failed([error.text], EX_TEMPFAIL)
-    assert error is not None  # noqa: S101 - a failure holds one
-    raise error
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` to its end. With an `InlinePool` nothing in it waits, so no reactor has to run."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError("the store or the account database waits for something that only a server has")

@@ -23,8 +23,8 @@ _CLIENT = re.compile(_DOMAIN)
 
 
 @attrs.frozen
-class Sender:
-    """The argument of MAIL: the reverse-path without brackets and route, and the parameters by upper-case name."""
+class Path:
+    """The argument of MAIL or RCPT: the path without brackets and route, and the parameters by upper-case name."""
 
     address: bytes
     parameters: Mapping[bytes, bytes]
@@ -38,24 +38,20 @@ def domain(argument: bytes) -> str | None:
     return argument.decode("ascii")
 
 
-def reverse_path(argument: bytes) -> Sender | str:
-    """The argument of MAIL, or what is wrong with it."""
+def reverse_path(argument: bytes) -> Path | str:
+    """The argument of MAIL, b"" for the null path, or what is wrong with it."""
     match = _FROM.fullmatch(argument)
     if match is None:
         return "sender must be FROM:<address>, followed by parameters"
-    wrong = _too_long(match)
-    return wrong or Sender(match[1] or b"", _parameters(match["parameters"]))
+    return _too_long(match) or Path(match[1] or b"", _parameters(match["parameters"]))
 
 
-def forward_path(argument: bytes) -> bytes | str:
-    """The address of RCPT without brackets and route, or what is wrong with the argument."""
+def forward_path(argument: bytes) -> Path | str:
+    """The argument of RCPT, its local part unquoted, or what is wrong with it."""
     match = _TO.fullmatch(argument)
     if match is None:
         return "recipient must be TO:<address>"
-    if match["parameters"]:
-        return "recipient takes no parameters here"
-    wrong = _too_long(match)
-    return wrong or unquote(match[1])
+    return _too_long(match) or Path(unquote(match[1]), _parameters(match["parameters"]))
 
 
 def unquote(address: bytes) -> bytes:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from email.utils import formatdate
 
-_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
+_UNPRINTABLE = re.compile(rb"[^ -~]")
 
 
 def return_path(sender: bytes) -> bytes:
-    """``Return-Path:`` with the reverse-path, b"" for the null one; octets that could break the line are replaced."""
-    clean = bytes(octet if octet >= 0x20 and octet != 0x7F else 0x3F for octet in sender)
-    return b"Return-Path: <" + clean + b">\r\n"
+    """``Return-Path:`` with the reverse-path, b"" for the null one; what is not printable ASCII becomes ``?``."""
+    return b"Return-Path: <" + _UNPRINTABLE.sub(b"?", sender) + b">\r\n"
 
 
 def received(client: str, address: str, hostname: str, session: str, now: float) -> bytes:

@@ -16,7 +16,9 @@ class Intake:
 
     def __init__(self, delivery: IDelivery, message_octets: int) -> None:
         self._delivery = delivery
-        self._left = message_octets
+        self._limit = message_octets
+        self.octets = 0
+        """What has come, without the header fields in front, whether it was kept or not."""
         self._incoming: dict[str, IIncoming] = {}
         self._failed: dict[str, DeliveryError] = {}
         self._committed: set[str] = set()
@@ -35,10 +37,10 @@ class Intake:
 
     async def write(self, octets: bytes) -> None:
         """Append; beyond the limit everything is given up and what follows is dropped."""
-        self._left -= len(octets)
+        self.octets += len(octets)
         for name, incoming in list(self._incoming.items()):
             try:
-                if self._left < 0:
+                if self.octets > self._limit:
                     raise MessageTooLarge()
                 await incoming.write(octets)
             except DeliveryError as error:

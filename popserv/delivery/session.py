@@ -12,13 +12,16 @@ from typing import Any
 
 import attrs
 
-from popserv.delivery.grammar import Sender, domain, forward_path, reverse_path
+from popserv.delivery.grammar import Path, domain, forward_path, reverse_path
 from popserv.errors import DeliveryError
 from popserv.limits import Limits
 from popserv.wire.lines import Fault
 
 RECIPIENTS = 1000
 """In one transaction; RFC 5321 section 4.5.3.1.8 asks for 100."""
+
+COMMAND_OCTETS = 512 + 26 + 14
+"""A command line with its CRLF: RFC 5321 section 4.5.3.1.4, and room for SIZE (RFC 1870 section 3) and BODY."""
 
 
 class State(Enum):
@@ -80,7 +83,8 @@ class LmtpSession:
         """The reverse-path without brackets, b"" for the null one."""
         self.recipients: list[Any] = []
         """The account of each successful RCPT, in order, also when it stands there already."""
-        self.ended = False
+        self.ended = ""
+        """Why no more lines are taken: "quit" or "errors"; "" while they are."""
         self._limits = limits
         self._faults = 0
 
@@ -98,11 +102,12 @@ class LmtpSession:
     def fault(self, fault: Fault) -> bytes:
         """The reply to what is no line."""
         if fault is Fault.FLOOD:
-            self.ended = True
+            self.ended = "errors"
             return b""
         text = "line must end in CRLF" if fault is Fault.BARE_LF else "line is too long"
         reply = self._failed(LmtpError(500, "5.5.2", text))
-        self.ended = self.ended or fault is Fault.OVERLONG_AGAIN
+        if fault is Fault.OVERLONG_AGAIN:
+            self.ended = "errors"
         return reply
 
     def recipient(self, account: Any) -> bytes:
@@ -129,7 +134,7 @@ class LmtpSession:
     def _failed(self, error: LmtpError) -> bytes:
         self._faults += 1
         if self._faults >= self._limits.bad_commands:
-            self.ended = True
+            self.ended = "errors"
             return answer(421, "4.7.0", f"{error.text}; too many bad commands")
         return answer(error.reply, error.status, error.text)
 
@@ -165,7 +170,7 @@ def mail(session: LmtpSession, argument: bytes) -> Reply:
     return answer(250, "2.1.0", "sender ok")
 
 
-def _check_parameters(session: LmtpSession, sender: Sender) -> None:
+def _check_parameters(session: LmtpSession, sender: Path) -> None:
     for key, value in sender.parameters.items():
         if key == b"SIZE":
             if not (value.isdigit() and len(value) <= 20):
@@ -184,10 +189,12 @@ def rcpt(session: LmtpSession, argument: bytes) -> Reply:
         raise LmtpError(503, "5.5.1", "MAIL first")
     if len(session.recipients) >= RECIPIENTS:
         return answer(452, "4.5.3", "too many recipients")
-    address = forward_path(argument)
-    if isinstance(address, str):
-        raise LmtpError(501, "5.1.3", address)
-    return LookUp(address)
+    recipient = forward_path(argument)
+    if isinstance(recipient, str):
+        raise LmtpError(501, "5.1.3", recipient)
+    if recipient.parameters:
+        raise LmtpError(555, "5.5.4", "parameter is not supported")
+    return LookUp(recipient.address)
 
 
 def data(session: LmtpSession, argument: bytes) -> Reply:
@@ -211,7 +218,7 @@ def noop(_session: LmtpSession, _argument: bytes) -> Reply:
 def vrfy(_session: LmtpSession, argument: bytes) -> Reply:
     if not argument:
         raise LmtpError(501, "5.5.4", "VRFY needs an address")
-    return answer(252, "2.1.5", "send mail and see")
+    return answer(252, "2.0.0", "send mail and see")
 
 
 def help_(_session: LmtpSession, _argument: bytes) -> Reply:
@@ -220,7 +227,7 @@ def help_(_session: LmtpSession, _argument: bytes) -> Reply:
 
 def quit_(session: LmtpSession, argument: bytes) -> Reply:
     _no_argument(argument)
-    session.ended = True
+    session.ended = "quit"
     return answer(221, "2.0.0", "bye")
 
 

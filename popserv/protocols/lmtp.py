@@ -7,6 +7,7 @@ from math import inf
 from time import time
 from typing import Any
 
+import attrs
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -17,10 +18,11 @@ from zope.interface import implementer
 from popserv.delivery.headers import received, return_path
 from popserv.delivery.intake import Intake
 from popserv.delivery.recipients import Recipients
-from popserv.delivery.session import LmtpSession, LookUp, Receive, Reply, answer
+from popserv.delivery.session import COMMAND_OCTETS, LmtpSession, LookUp, Receive, Reply, answer
 from popserv.delivery.unstuff import Unstuffer
 from popserv.errors import DeliveryError
 from popserv.interfaces import IMailProtocol
+from popserv.limits import Limits
 from popserv.net.addresses import host_of
 from popserv.net.ending import Ending
 from popserv.net.listener import Listener
@@ -50,7 +52,12 @@ class Reception:
     @property
     def due(self) -> bool:
         """Whether something has to be written before more is taken in."""
-        return self._octets >= BATCH or self.rest is not None
+        return self._octets >= BATCH or self.whole
+
+    @property
+    def whole(self) -> bool:
+        """Whether the end of the data has come."""
+        return self.rest is not None
 
     def take(self) -> bytes:
         """What is to be written."""
@@ -74,7 +81,7 @@ class LmtpServer(Protocol):
         self._delivery = listener.delivery
         self._recipients = Recipients(listener.directory, listener.prepare, listener.domains)
         self._session = LmtpSession(listener.hostname, listener.message_octets, listener.limits)
-        self._lines = LineBuffer(listener.limits)
+        self._lines = LineBuffer(_with_room_for_commands(listener.limits))
         self._data = b""  # received in the data phase and not looked at
         self._reception: Reception | None = None
         self._out: list[bytes] = []
@@ -149,7 +156,7 @@ class LmtpServer(Protocol):
     def _settle(self) -> None:
         """Nothing is left to be done with what has come in."""
         if self._session.ended:
-            self._end("quit")
+            self._end(self._session.ended)
         elif self._draining and self._reception is None:
             self._end_with(answer(421, "4.3.2", "server is shutting down"), "drained")
         elif self._eof:
@@ -159,6 +166,8 @@ class LmtpServer(Protocol):
         """Do one thing; False when there is none."""
         if self._reception is not None:
             return self._take_data(self._reception)
+        if self._draining:
+            return False
         line = self._lines.next()
         if line is None:
             return False
@@ -197,6 +206,7 @@ class LmtpServer(Protocol):
     def _defect(self, failure: Failure) -> None:
         self.log.failure("session {session}: unexpected failure", failure, session=self.session_id)
         self._why = "defect"
+        self._gone = True  # nothing that has come is looked at, and no part of a message is stored
         self.transport.abortConnection()
 
     # --- effects
@@ -221,33 +231,39 @@ class LmtpServer(Protocol):
 
     async def _write_batch(self, reception: Reception) -> None:
         await reception.intake.write(reception.take())
-        if reception.rest is None or self._gone:
+        rest = reception.rest
+        if rest is None or self._gone:
             return
         # RFC 2033 section 4.2: a reply for each successful RCPT, each as soon as it is known.
         for account in self._session.recipients:
             outcome = await reception.intake.commit(account)
             self._write(self._session.stored(outcome))
-            self._report(account.name, outcome)
+            self._report(account.name, reception.intake.octets, outcome)
         await reception.intake.abort()
         self._reception = None
         self._session.reset()
-        self._lines.feed(reception.rest)
+        self._lines.feed(rest + self._data)
+        self._data = b""
 
-    def _report(self, name: str, outcome: DeliveryError | None) -> None:
+    def _report(self, name: str, octets: int, outcome: DeliveryError | None) -> None:
         self._stored += outcome is None
-        status = "2.0.0" if outcome is None else outcome.status
-        facts = {"session": self.session_id, "peer": self._host, "user": name, "status": status}
-        self._listener.observer.event("delivered", **facts)
+        self._listener.observer.event(
+            "delivered",
+            session=self.session_id,
+            peer=self._host,
+            user=name,
+            octets=octets,
+            status="2.0.0" if outcome is None else outcome.status,
+        )
 
     # --- the peer's pace
 
     def _write(self, octets: bytes) -> None:
+        self._out.append(octets)
         self._flush()
-        if not self._gone:
-            self.transport.write(octets)
 
     def _flush(self) -> None:
-        if self._out and not self._gone:
+        if self._out and not self._gone and self._ending is None:
             octets = b"".join(self._out)
             self._out.clear()
             self.transport.write(octets)
@@ -297,8 +313,10 @@ class LmtpServer(Protocol):
         self._pump()
 
     def shed(self) -> None:
-        """The server does not wait any longer."""
-        if self._ending is None:
+        """The server does not wait any longer, except for a message that has come as a whole: it may be stored."""
+        self._draining = True
+        whole = self._reception is not None and self._reception.whole
+        if self._ending is None and not whole:
             self._end_with(answer(421, "4.3.2", "server is shutting down"), "shed")
 
     def _end_with(self, reply: bytes, why: str) -> None:
@@ -313,6 +331,11 @@ class LmtpServer(Protocol):
         self._ending = Ending(self.transport, self.transport, self._limits, self._timeouts, self)
         if self._eof:
             self.transport.loseConnection()
+
+
+def _with_room_for_commands(limits: Limits) -> Limits:
+    """`limits` are for POP3 too, whose lines are shorter."""
+    return attrs.evolve(limits, command_octets=max(limits.command_octets, COMMAND_OCTETS))
 
 
 class LmtpFactory(Factory[LmtpServer]):

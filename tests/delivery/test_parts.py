@@ -101,10 +101,8 @@ def test_LM_009_received_and_return_path_are_put_in_front() -> None:
 
 
 def test_no_sender_can_add_a_header_field() -> None:
-    field = return_path(b"a\r\nBcc: x@y\x00\x7f")
-    assert field.count(b"\r\n") == 1
-    assert field.endswith(b">\r\n")
-    assert b"\x00" not in field
+    field = return_path(b"a\r\nBcc: x@y\x00\x7f\xff")
+    assert field == b"Return-Path: <a??Bcc: x@y???>\r\n"
 
 
 def test_no_client_name_can_add_a_header_field() -> None:
@@ -172,6 +170,7 @@ def test_the_limit_counts_the_message_without_the_fields_in_front(octets: int, s
     result(intake.begin([Account("ann")], b"h" * 50))
     result(intake.write(b"x" * octets))
     outcome = result(intake.commit(Account("ann")))
+    assert intake.octets == octets
     assert (outcome is None) is stored
     if not stored:
         assert isinstance(outcome, MessageTooLarge)

@@ -86,6 +86,16 @@ class SlowStore:
             self.waiting.pop(0).callback(None)
 
 
+class PacedStore(SlowStore):
+    """Does each write in a later turn of the reactor, one at a time."""
+
+    def write(self, octets: bytes) -> Deferred[None]:
+        if self.waiting:
+            raise AssertionError("a write while another is under way")
+        reactor.callLater(0, self.go_on)  # type: ignore[attr-defined]
+        return super().write(octets)
+
+
 @implementer(IIncoming)
 class SlowCommit:
     """Takes octets at once, and has them stored when the test says so."""
@@ -334,6 +344,91 @@ class Transcripts(SynchronousTestCase):
         self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n421 4.3.2 server is shutting down\r\n")
         self.assertEqual(len(stored(self.store, "ann")), 1)
 
+    def test_drain_begins_no_other_message(self) -> None:
+        server = self.connect()
+        server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\nx\r\n")
+        self.said()
+        server.drain()
+        server.dataReceived(b".\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\ny\r\n")
+        self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n421 4.3.2 server is shutting down\r\n")
+        self.assertEqual(len(stored(self.store, "ann")), 1)
+
+    def test_a_message_that_has_come_as_a_whole_is_stored_before_a_connection_is_shed(self) -> None:
+        slow = SlowCommits()
+        server = self.connect(slow)
+        server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\nx\r\n.\r\nNOOP\r\n")
+        self.said()
+        server.shed()
+        self.assertEqual(self.said(), b"")
+        slow.commits["ann"].callback(None)
+        self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n421 4.3.2 server is shutting down\r\n")
+
+    def test_half_a_message_is_given_up_when_a_connection_is_shed(self) -> None:
+        slow = SlowStore()
+        server = self.connect(slow)
+        server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\n")
+        self.said()
+        server.shed()
+        slow.go_on()
+        self.assertEqual(self.said(), b"421 4.3.2 server is shutting down\r\n", "and no 354 behind it")
+        server.connectionLost()
+        self.assertEqual(slow.state, "aborted")
+
+    def test_what_comes_while_a_message_is_being_stored_is_kept(self) -> None:
+        slow = SlowCommits()
+        server = self.connect(slow)
+        server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\nx\r\n.\r\nNO")
+        self.said()
+        server.dataReceived(b"OP\r\nQUIT\r\n")
+        slow.commits["ann"].callback(None)
+        self.assertEqual(self.said(), b"250 2.0.0 message stored\r\n250 2.0.0 ok\r\n221 2.0.0 bye\r\n")
+
+    def test_a_defect_of_a_store_stores_nothing_and_ends_the_connection(self) -> None:
+        slow = SlowStore()
+        server = self.connect(slow)
+        server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\n")
+        slow.go_on()
+        self.said()
+        server.dataReceived(b"z" * BATCH)
+        # The whole rest is there already when the write fails with what no store may fail with.
+        server.dataReceived(b"z\r\n.\r\n")
+        slow.waiting.pop().errback(RuntimeError("defect"))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertTrue(self.transport.disconnected)
+        server.connectionLost()
+        self.assertEqual((slow.state, self.said(), self.events.of("delivered")), ("aborted", b"", []))
+        self.assertEqual(self.events.of("closed")[0]["why"], "defect")
+
+    def test_LM_008_a_command_line_has_512_octets_and_room_for_parameters(self) -> None:
+        server = self.connect(limits=Limits(command_octets=255))
+        server.dataReceived(b"LHLO x\r\n")
+        self.said()
+        parameters = b" SIZE=" + b"1".zfill(20) + b" BODY=8BITMIME\r\n"
+        route = b"@" + b"r." * 111 + b"r,@" + b"s." * 111 + b"s:"
+        command = b"MAIL FROM:<" + route + b"j" * 40 + b"@example>"
+        self.assertEqual(len(command + b"\r\n"), 512)
+        server.dataReceived(command + parameters)
+        self.assertEqual(self.said(), b"250 2.1.0 sender ok\r\n")
+
+    def test_the_log_gets_who_how_much_and_what_became_of_it(self) -> None:
+        memory = MemoryStore()
+        self.connect(FullFor(memory, "bob")).dataReceived(
+            b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nRCPT TO:<bob>\r\nDATA\r\n..x\r\n.\r\nQUIT\r\n"
+        )
+        self.server.connectionLost()
+        same = {"session": self.server.session_id, "peer": "127.0.0.1", "octets": 4}
+        self.assertEqual(
+            self.events.of("delivered"),
+            [{**same, "user": "ann", "status": "2.0.0"}, {**same, "user": "bob", "status": "4.3.1"}],
+        )
+        (closed,) = self.events.of("closed")
+        self.assertEqual((closed["stored"], closed["why"]), (1, "quit"))
+
+    def test_the_log_tells_too_many_errors_from_a_good_bye(self) -> None:
+        self.connect(limits=Limits(bad_commands=2)).dataReceived(b"BOGUS\r\n" * 3)
+        self.server.connectionLost()
+        self.assertEqual(self.events.of("closed")[0]["why"], "errors")
+
 
 class Sockets(TestCase):
     """Python's own LMTP client against a listening server."""
@@ -388,6 +483,40 @@ class Sockets(TestCase):
         with self._tcp() as port:
             received = yield deferToThread(talk, port)
         self.assertTrue(received.endswith(b"221 2.0.0 bye\r\n"))
+
+    @inlineCallbacks
+    def test_a_slow_store_holds_the_sender_back(self):  # type: ignore[no-untyped-def]
+        store = PacedStore()
+        factory = plugin.factory(make_listener(store, reactor))
+        held: list[int] = []
+
+        def build(address: Any) -> Any:
+            server = type(factory).buildProtocol(factory, address)
+            take, received = server.dataReceived, 0
+
+            def counting(octets: bytes) -> None:
+                nonlocal received
+                received += len(octets)
+                held.append(received - store.octets)
+                take(octets)
+
+            server.dataReceived = counting
+            return server
+
+        factory.buildProtocol = build  # type: ignore[method-assign]
+        self.factory = factory
+        message = (b"x" * 998 + b"\r\n") * 20_000
+
+        def send(port: int) -> None:
+            with smtplib.LMTP("127.0.0.1", port, timeout=60) as client:
+                client.sendmail("joe@x.example", ["ann"], message)
+
+        with self._tcp() as port:
+            yield deferToThread(send, port)
+        self.assertEqual(store.state, "stored")
+        self.assertGreater(store.octets, len(message))
+        # One batch that is not full, what has just been received, and the commands.
+        self.assertLess(max(held), 2 * BATCH + 1024)
 
     @inlineCallbacks
     def test_twenty_megabytes_arrive_whole(self):  # type: ignore[no-untyped-def]
