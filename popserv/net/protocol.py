@@ -6,8 +6,8 @@ from math import inf
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IPushProducer, ISSLTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -15,13 +15,13 @@ from zope.interface import implementer
 from popserv.auth.login import Peer
 from popserv.errors import PopError, SystemTrouble
 from popserv.net import tls
-from popserv.net.addresses import host_of
-from popserv.net.ending import Ending, unsent
+from popserv.net.connection import Connection
+from popserv.net.ending import unsent
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
 from popserv.net.performer import Performer
-from popserv.net.timeouts import NOWHERE, Timeouts
+from popserv.net.timeouts import Timeouts
 from popserv.session.effects import Effect, SendListing, SendMessage, StartTLS
 from popserv.session.session import Dialect, Session
 from popserv.session.states import Event, State
@@ -29,8 +29,8 @@ from popserv.wire.lines import LineBuffer
 from popserv.wire.replies import err, ok
 
 
-@implementer(IPushProducer, IHandshakeListener, IHalfCloseableProtocol)
-class POP3Server(Protocol):
+@implementer(IPushProducer, IHandshakeListener)
+class POP3Server(Connection):
     """One connection.
 
     Lines are taken while no effect is pending and the transport takes octets; all replies of a turn leave in one write.
@@ -39,46 +39,28 @@ class POP3Server(Protocol):
     """
 
     log = Logger()
-    transport: Any
 
     def __init__(self, listener: Listener, timeouts: Timeouts, dialect: Dialect, timestamp: bytes) -> None:
-        self._listener = listener
-        self._limits = listener.limits
-        self._timeouts = timeouts
-        self._lines = LineBuffer(listener.limits)
+        super().__init__(listener, timeouts, LineBuffer(listener.limits))
         self._outflow = Outflow(self._write, listener.limits.chunk_octets)
         self._dialect = dialect
         self._timestamp = timestamp
-        self._out: list[bytes] = []
         self._running = False
         self._pending = False  # an effect has no outcome yet
         self._performing = False
         self._outcome: bytes | None = None
         self._next_turn: Any = None
-        self._deaf = False  # we do not receive
-        self._eof = False  # the peer does not send any more
         self._handshaking = False
-        self._ending: Ending | None = None
-        self._why = ""  # the connection ends
-        self._gone = False
         self._unsent = 0
         self._tls = self._cipher = ""
-        self.deadline = inf
-        self.bucket = NOWHERE
 
     # --- the connection
 
     def connectionMade(self) -> None:
         listener = self._listener
         assert listener.login is not None  # noqa: S101 - a POP3 listener has one
-        # The transport knows: an embedder's ``ssl:`` endpoint is as good as a listener of ours with implicit TLS.
-        self._implicit = implicit = ISSLTransport.providedBy(self.transport)
-        self._address = self.transport.getPeer()
-        self._host = host_of(self._address)
-        self._raw = self.transport.transport if implicit else self.transport
-        self._started = self._timeouts.now()
-        self.session_id = listener.registry.session_id()
-        offered = offer(listener, self._address, implicit)
+        super().connectionMade()
+        offered = offer(listener, self._address, self._implicit)
         self._session = Session(
             offered,
             self._limits,
@@ -89,7 +71,7 @@ class POP3Server(Protocol):
         self._performer = Performer(self._session, listener.login, self._peer, self._replied)
         self._refusal = listener.registry.opened(self, self._host)
         self._login_deadline = self._started + self._limits.login_seconds
-        if implicit:
+        if self._implicit:
             self._await_handshake()
         else:
             self._timeouts.at(self, self._login_deadline)
@@ -98,7 +80,7 @@ class POP3Server(Protocol):
     def _greet(self) -> None:
         self.transport.registerProducer(self, True)
         if self._refusal:
-            self._end_with(self._refusal, "refused")
+            self._end_with(err(self._refusal, SystemTrouble.code), "refused")
             return
         timestamp = f" {self._session.timestamp.decode('ascii')}" if self._session.timestamp else ""
         self._write(ok(f"{self._listener.hostname} POP3 server ready{timestamp}"))
@@ -146,11 +128,8 @@ class POP3Server(Protocol):
 
     # --- lines
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._ending is not None:
-            self._ending.drop(len(data))
-            return
-        self._lines.feed(data)
+    def _received(self, octets: bytes) -> None:
+        self._lines.feed(octets)
         self._run()
 
     def _run(self) -> None:
@@ -207,13 +186,7 @@ class POP3Server(Protocol):
 
     def _listen_or_not(self) -> None:
         """Receive only while nothing received waits to be handled."""
-        deaf = self._lines.pending and (self._blocked or self._next_turn is not None)
-        if deaf != self._deaf and not self._ending and not self._eof and not self._gone:
-            self._deaf = deaf
-            if deaf:
-                self.transport.pauseProducing()
-            else:
-                self.transport.resumeProducing()
+        self._receive(not (self._lines.pending and (self._blocked or self._next_turn is not None)))
 
     # --- effects
 
@@ -303,11 +276,10 @@ class POP3Server(Protocol):
         if self._lines.pending:
             self._replied(self._session.tls_refused())
             return
-        self._write(b"".join([*self._out, effect.reply]))
-        self._out.clear()
-        self._raw.unregisterProducer()
+        self._write(effect.reply)
+        self.transport.unregisterProducer()
         self._await_handshake()
-        self.transport = tls.start(self, self._raw, self._listener.tls, self._listener.reactor)
+        self.transport = tls.start(self, self.transport, self._listener.tls, self._listener.reactor)
 
     def _await_handshake(self) -> None:
         self._handshaking = True
@@ -333,16 +305,6 @@ class POP3Server(Protocol):
 
     # --- the peer's pace
 
-    def _write(self, octets: bytes) -> None:
-        self.transport.write(octets)
-
-    def _flush(self) -> None:
-        if self._out and not self._gone:
-            octets = b"".join(self._out)
-            self._out.clear()
-            if octets:
-                self._write(octets)
-
     def pauseProducing(self) -> None:
         self._outflow.paused = True
         self._await_peer()
@@ -367,13 +329,8 @@ class POP3Server(Protocol):
         else:
             self._timeouts.set(self, self._limits.idle_seconds)
 
-    def stopProducing(self) -> None:
-        """The transport is closing; `connectionLost` follows."""
-
-    def timed_out(self) -> None:
-        if self._ending is not None:
-            self._ending.look()
-        elif self._handshaking:
+    def _timed_out(self) -> None:
+        if self._handshaking:
             self._abort("handshake timeout")
         elif self._session.state is State.AUTHORIZATION:
             # RFC 1939 section 3: an autologout sends no reply.
@@ -395,16 +352,9 @@ class POP3Server(Protocol):
 
     # --- the end
 
-    def readConnectionLost(self) -> None:
-        """The peer has closed its sending half: what it has sent still gets its replies."""
-        self._eof = True
-        if self._ending is not None:
-            self._raw.loseConnection()
-        elif not self._blocked and self._next_turn is None:
+    def _peer_finished(self) -> None:
+        if not self._blocked and self._next_turn is None:
             self._end("peer closed")
-
-    def writeConnectionLost(self) -> None:
-        """Our sending half is closed; what remains is done by time."""
 
     def drain(self) -> None:
         """The server is shutting down: strangers leave now, sessions when they are done."""
@@ -418,22 +368,5 @@ class POP3Server(Protocol):
         if self._handshaking or self._outflow.busy:
             self._abort("shed")
         else:
-            self._end_with("server cannot keep this connection, try again later", "shed")
-
-    def _end_with(self, text: str, why: str) -> None:
-        self._write(err(text, SystemTrouble.code))
-        self._end(why)
-
-    def _end(self, why: str) -> None:
-        """End in order: the last reply arrives, nothing else is read."""
-        self._why = why
-        self._lines.clear()
-        if self._deaf and not self._eof:
-            self.transport.resumeProducing()
-        self._ending = Ending(self.transport, self._raw, self._limits, self._timeouts, self)
-        if self._eof:
-            self._raw.loseConnection()
-
-    def _abort(self, why: str) -> None:
-        self._why = self._why or why
-        self.transport.abortConnection()
+            reply = err("server cannot keep this connection, try again later", SystemTrouble.code)
+            self._end_with(reply, "shed")

@@ -13,7 +13,7 @@ from popserv.limits import Limits
 from popserv.net.addresses import group_of
 
 
-class Connection(Protocol):
+class Registered(Protocol):
     """What the registry asks of a protocol instance."""
 
     def drain(self) -> None:
@@ -33,8 +33,8 @@ class Registry:
         self.limits = limits
         self._clock = clock
         self._by_group: Counter[str] = Counter()
-        self._open: dict[Connection, str] = {}
-        self._waiting: dict[Connection, None] = {}  # not logged in, the oldest first
+        self._open: dict[Registered, str] = {}
+        self._waiting: dict[Registered, None] = {}  # not logged in, the oldest first
         self._ids = count(1)
         self._start = urandom(4).hex()
         self._drained: Deferred[None] | None = None
@@ -47,7 +47,7 @@ class Registry:
         """A name for a connection, unlike any other's, before and after a restart."""
         return f"{self._start}-{next(self._ids)}"
 
-    def opened(self, connection: Connection, host: str = "") -> str:
+    def opened(self, connection: Registered, host: str = "") -> str:
         """A connection has come in: "" if it may stay, else what to tell it before it ends.
 
         It counts until `closed`, in either case.
@@ -69,11 +69,11 @@ class Registry:
             oldest.shed()
         return ""
 
-    def logged_in(self, connection: Connection) -> None:
+    def logged_in(self, connection: Registered) -> None:
         """This one is no stranger any more."""
         self._waiting.pop(connection, None)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: Registered) -> None:
         """This one is gone."""
         group = self._open.pop(connection, None)
         if group is None:

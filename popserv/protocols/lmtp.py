@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from math import inf
 from time import time
 from typing import Any
 
 import attrs
 from twisted.internet.defer import ensureDeferred
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IAddress, IPushProducer
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,10 +22,9 @@ from popserv.delivery.unstuff import Unstuffer
 from popserv.errors import DeliveryError
 from popserv.interfaces import IMailProtocol
 from popserv.limits import Limits
-from popserv.net.addresses import host_of
-from popserv.net.ending import Ending
+from popserv.net.connection import Connection
 from popserv.net.listener import Listener
-from popserv.net.timeouts import NOWHERE, Timeouts
+from popserv.net.timeouts import Timeouts
 from popserv.wire.lines import LineBuffer
 
 BATCH = 64 * 1024
@@ -66,39 +64,28 @@ class Reception:
         return octets
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
-class LmtpServer(Protocol):
+@implementer(IPushProducer)
+class LmtpServer(Connection):
     """One connection. Nothing is received while a store works or the peer does not read its replies."""
 
     log = Logger()
-    transport: Any
 
     def __init__(self, listener: Listener, timeouts: Timeouts) -> None:
+        super().__init__(listener, timeouts, LineBuffer(_with_room_for_commands(listener.limits)))
         assert listener.directory is not None and listener.delivery is not None  # noqa: S101 - composed so
-        self._listener = listener
-        self._limits = listener.limits
-        self._timeouts = timeouts
         self._delivery = listener.delivery
         self._recipients = Recipients(listener.directory, listener.prepare, listener.domains)
         self._session = LmtpSession(listener.hostname, listener.message_octets, listener.limits)
-        self._lines = LineBuffer(_with_room_for_commands(listener.limits))
         self._data = b""  # received in the data phase and not looked at
         self._reception: Reception | None = None
-        self._out: list[bytes] = []
-        self._busy = self._pumping = self._stalled = self._deaf = self._eof = self._draining = self._gone = False
-        self._ending: Ending | None = None
-        self._why = ""
+        self._busy = self._pumping = self._stalled = self._draining = False
         self._stored = 0
-        self.deadline = inf
-        self.bucket = NOWHERE
 
     # --- the connection
 
     def connectionMade(self) -> None:
-        self._host = host_of(self.transport.getPeer())
-        self._started = self._timeouts.now()
+        super().connectionMade()
         registry = self._listener.registry
-        self.session_id = registry.session_id()
         self.transport.registerProducer(self, True)
         self._timeouts.set(self, self._limits.idle_seconds)
         refusal = registry.opened(self, self._host)
@@ -124,15 +111,12 @@ class LmtpServer(Protocol):
             why=self._why or "connection lost",
         )
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._ending is not None:
-            self._ending.drop(len(data))
-            return
+    def _received(self, octets: bytes) -> None:
         self._timeouts.set(self, self._limits.idle_seconds)
         if self._reception is not None:
-            self._data += data
+            self._data += octets
         else:
-            self._lines.feed(data)
+            self._lines.feed(octets)
         self._pump()
 
     # --- lines and data, one thing at a time
@@ -151,7 +135,7 @@ class LmtpServer(Protocol):
         self._flush()
         if not self._blocked:
             self._settle()
-        self._listen_or_not()
+        self._receive(not (self._busy or self._stalled))
 
     def _settle(self) -> None:
         """Nothing is left to be done with what has come in."""
@@ -205,9 +189,8 @@ class LmtpServer(Protocol):
 
     def _defect(self, failure: Failure) -> None:
         self.log.failure("session {session}: unexpected failure", failure, session=self.session_id)
-        self._why = "defect"
         self._gone = True  # nothing that has come is looked at, and no part of a message is stored
-        self.transport.abortConnection()
+        self._abort("defect")
 
     # --- effects
 
@@ -258,22 +241,6 @@ class LmtpServer(Protocol):
 
     # --- the peer's pace
 
-    def _write(self, octets: bytes) -> None:
-        self._out.append(octets)
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._out and not self._gone and self._ending is None:
-            octets = b"".join(self._out)
-            self._out.clear()
-            self.transport.write(octets)
-
-    def _listen_or_not(self) -> None:
-        deaf = self._busy or self._stalled
-        if deaf != self._deaf and not self._eof and not self._gone and self._ending is None:
-            self._deaf = deaf
-            (self.transport.pauseProducing if deaf else self.transport.resumeProducing)()
-
     def pauseProducing(self) -> None:
         self._stalled = True
 
@@ -281,29 +248,16 @@ class LmtpServer(Protocol):
         self._stalled = False
         self._pump()
 
-    def stopProducing(self) -> None:
-        """The transport is closing; `connectionLost` follows."""
-
     # --- the end
 
-    def readConnectionLost(self) -> None:
-        self._eof = True
-        if self._ending is not None:
-            self.transport.loseConnection()
-        else:
-            self._pump()
+    def _peer_finished(self) -> None:
+        self._pump()
 
-    def writeConnectionLost(self) -> None:
-        """Our sending half is closed; what remains is done by time."""
-
-    def timed_out(self) -> None:
-        if self._ending is not None:
-            self._ending.look()
-        elif self._busy:
+    def _timed_out(self) -> None:
+        if self._busy:
             self._timeouts.set(self, self._limits.idle_seconds)
         elif self._stalled:
-            self._why = "write timeout"
-            self.transport.abortConnection()
+            self._abort("write timeout")
         else:
             self._end_with(answer(421, "4.4.2", "idle for too long"), "idle timeout")
 
@@ -318,19 +272,6 @@ class LmtpServer(Protocol):
         whole = self._reception is not None and self._reception.whole
         if self._ending is None and not whole:
             self._end_with(answer(421, "4.3.2", "server is shutting down"), "shed")
-
-    def _end_with(self, reply: bytes, why: str) -> None:
-        self._write(reply)
-        self._end(why)
-
-    def _end(self, why: str) -> None:
-        self._why = why
-        self._lines.clear()
-        if self._deaf and not self._eof:
-            self.transport.resumeProducing()
-        self._ending = Ending(self.transport, self.transport, self._limits, self._timeouts, self)
-        if self._eof:
-            self.transport.loseConnection()
 
 
 def _with_room_for_commands(limits: Limits) -> Limits:
