@@ -9,7 +9,7 @@ Synchronous or not, as a rule: an answer that is in memory is a plain value; wha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zope.interface import Attribute, Interface
 
@@ -239,7 +239,7 @@ class IBuildContext(Interface):
     disk: Pool = Attribute("for file system work")
     hashing: Pool = Attribute("for password hashes")
     hostname: str = Attribute("this server's name")
-
+    case: Literal["fold", "keep"] = Attribute("how account names are prepared, for `popserv.auth.names.prepare`")
     lock: str = Attribute('"exclusive" | "takeover" | "none", how sessions of one maildrop exclude each other')
 
     def path(relative: str) -> Path:
@@ -265,6 +265,12 @@ class IAccounts(Interface):
     """Plug-in: a kind of account database ("sqlite:accounts.db" is ``popserv.accounts.sqlite``)."""
 
     options = Attribute("type: an attrs class, the table `[auth.NAME]` of the configuration")
+
+    def check(argument: str, options: Any, context: IBuildContext) -> list[str]:
+        """What an administrator should know to be wrong with this database now: a list of str, empty if nothing is.
+
+        Looks, as the service's user, and changes nothing. May block.
+        """
 
     def build(argument: str, options: Any, context: IBuildContext) -> Any:
         """A `twisted.cred.checkers.ICredentialsChecker`, which may provide `IAccountDirectory`, too.

@@ -23,7 +23,7 @@ def module_name(group: str, name: str) -> str:
 
 
 def find(group: str, name: str) -> Any:
-    """The plug-in `name` of `group` ("sasl", "stores", "accounts", "protocols").
+    """The plug-in `name` of `group` ("sasl", "stores", "accounts", "protocols", "extensions").
 
     Raises `UnknownPlugin`; an `ImportError` of the plug-in's own requirements passes through, so that the caller
     can name what to install.

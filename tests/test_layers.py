@@ -21,6 +21,7 @@ ROOTS = frozenset({"errors", "interfaces", "limits", "plugins", "pools"})
 BELOW_SERVICE = ROOTS | {
     "wire",
     "session",
+    "extensions",
     "sasl",
     "auth",
     "maildrop",
@@ -40,7 +41,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "_version": frozenset(),
     "pools": frozenset({"errors"}),
     "wire": frozenset({"errors", "limits"}),
-    "session": frozenset({"wire", "errors", "limits", "_version"}),
+    "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
+    "extensions": frozenset({"session", "wire", "errors"}),
     "sasl": frozenset({"errors", "interfaces", "auth.credentials", "auth.names"}),
     "auth": frozenset({"interfaces", "errors", "sasl", "pools", "maildrop.adapters"}),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
@@ -162,7 +164,7 @@ def is_upward(found: Import) -> bool:
 
 def breaks_purity(found: Import) -> bool:
     """Whether an import brings Twisted where it must not be."""
-    if found.layer == "session":
+    if found.layer in ("session", "extensions"):
         return found.target.split(".")[0] == "twisted"
     if found.layer == "sasl":
         return found.at_import and not found.for_types and found.target.startswith("twisted.internet")

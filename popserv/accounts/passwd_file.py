@@ -163,9 +163,6 @@ class Options:
     default_scheme: str = "crypt"
     """The scheme of passwords without a ``{SCHEME}`` prefix."""
 
-    case: Literal["fold", "keep"] = "fold"
-    """How the names in the file are prepared; the same as `[auth] case`."""
-
 
 @implementer(IAccounts)
 class PasswdFilePlugin:
@@ -173,10 +170,18 @@ class PasswdFilePlugin:
 
     options = Options
 
+    def check(self, argument: str, options: Options, context: IBuildContext) -> list[str]:  # noqa: ARG002
+        try:
+            return list(read(context.path(argument), None, context.case).users.problems)
+        except OSError as error:
+            return [f"{error.strerror}"]
+        except BrokenFile as error:
+            return [str(error)]
+
     def build(self, argument: str, options: Options, context: IBuildContext) -> PasswdFile:
         """Raises `popserv.auth.passwords.UnknownScheme`, a `ValueError`, for a default scheme that is none."""
         scheme = canonical_scheme(options.default_scheme)
-        return PasswdFile(context.path(argument), context.disk, context.hashing, scheme, options.case)
+        return PasswdFile(context.path(argument), context.disk, context.hashing, scheme, context.case)
 
 
 plugin = PasswdFilePlugin()

@@ -308,6 +308,13 @@ class SqlitePlugin:
 
     options = Options
 
+    def check(self, argument: str, options: Options, context: IBuildContext) -> list[str]:  # noqa: ARG002
+        try:
+            Database(context.path(argument)).find("")
+        except AccountsError as error:
+            return [str(error)]
+        return []
+
     def build(self, argument: str, options: Options, context: IBuildContext) -> SqliteAccounts:  # noqa: ARG002
         return SqliteAccounts(Database(context.path(argument)), context.disk, context.hashing)
 

@@ -61,7 +61,7 @@ def _deliver(config_file: Path | None, sender: str | None, user: str) -> None:
     from popserv.delivery.local import deliver as deliver_message
     from popserv.delivery.recipients import Recipients
     from popserv.pools import InlinePool
-    from popserv.service.compose import open_store
+    from popserv.service.access import open_store
     from popserv.service.config import load
 
     config = load(config_file, serving=False)

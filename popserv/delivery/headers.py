@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 _HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]+")
 _UNPRINTABLE = re.compile(rb"[^ -~]")
@@ -14,12 +15,13 @@ def return_path(sender: bytes) -> bytes:
     return b"Return-Path: <" + _UNPRINTABLE.sub(b"?", sender) + b">\r\n"
 
 
-def received(client: str, address: str, hostname: str, session: str, now: float) -> bytes:
-    """``Received:`` for LMTP: what LHLO said, the client's `address` ("" for a unix socket), seconds since 1970."""
+def received(client: str, address: str, hostname: str, message: str, now: float) -> bytes:
+    """``Received:`` for LMTP: what LHLO said, the client's `address` ("" for a unix socket), the id of this `message`,
+    and the time in seconds since 1970."""
     origin = _token(client) + (f" ([{_token(address)}])" if address else "")
-    return (
-        f"Received: from {origin}\r\n\tby {_token(hostname)} with LMTP id {_token(session)};\r\n\t{formatdate(now)}\r\n"
-    ).encode("ascii")
+    date = format_datetime(datetime.fromtimestamp(now, UTC))
+    lines = (f"Received: from {origin}", f"by {_token(hostname)} with LMTP id {_token(message)};", date)
+    return ("\r\n\t".join(lines) + "\r\n").encode("ascii")
 
 
 def _token(text: str) -> str:

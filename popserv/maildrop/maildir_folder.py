@@ -10,12 +10,16 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from popserv.errors import StoreBroken
 
 NEW = b"new/"
 CUR = b"cur/"
+
+ABANDONED_SECONDS = 36 * 3600.0
+"""A file in tmp that nobody has touched for so long is left from a delivery that was broken off; every program that
+reads a Maildir may remove it."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIGITS = re.compile(rb"[0-9]+")
@@ -109,10 +113,31 @@ class Folder:
         """Remove a name. Raises `OSError`."""
         os.unlink(path[4:], dir_fd=self._parts[path[:4]])
 
+    def sweep(self, now: float) -> None:
+        """Remove what nobody will finish: files in tmp that are older than `ABANDONED_SECONDS` at `now`.
+
+        Never raises; what cannot be removed is left there.
+        """
+        with suppress(OSError):
+            tmp = os.open(b"tmp", _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.maildir)
+            try:
+                for name in os.listdir(tmp):
+                    with suppress(OSError):
+                        _remove_abandoned(tmp, name, now)
+            finally:
+                os.close(tmp)
+
     def sync(self, part: bytes) -> None:
         """Make what was done to the names of this directory (`NEW` or `CUR`) survive a power failure."""
         if part in self._parts:
             os.fsync(self._parts[part])
+
+
+def _remove_abandoned(tmp: int, name: str, now: float) -> None:
+    found = os.stat(name, dir_fd=tmp, follow_symlinks=False)
+    age = now - max(found.st_atime, found.st_mtime, found.st_ctime)
+    if stat.S_ISREG(found.st_mode) and age > ABANDONED_SECONDS:
+        os.unlink(name, dir_fd=tmp)
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class LmtpServer(Connection):
         self._data = b""  # received in the data phase and not looked at
         self._reception: Reception | None = None
         self._busy = self._pumping = self._stalled = self._draining = False
-        self._stored = 0
+        self._messages = self._stored = 0
 
     # --- the connection
 
@@ -202,10 +202,16 @@ class LmtpServer(Connection):
         else:
             self._out.append(self._session.recipient(account))
 
+    @property
+    def _message_id(self) -> str:
+        """What the log and the message itself call it."""
+        return f"{self.session_id}.{self._messages}"
+
     async def _begin(self, effect: Receive) -> None:
         session = self._session
+        self._messages += 1
         head = return_path(session.sender) + received(
-            session.client, self._host, self._listener.hostname, self.session_id, time()
+            session.client, self._host, self._listener.hostname, self._message_id, time()
         )
         self._reception = Reception(Intake(self._delivery, self._listener.message_octets))
         self._data = self._lines.take_rest()
@@ -234,6 +240,7 @@ class LmtpServer(Connection):
             "delivered",
             session=self.session_id,
             peer=self._host,
+            message=self._message_id,
             user=name,
             octets=octets,
             status="2.0.0" if outcome is None else outcome.status,

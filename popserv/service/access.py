@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 from twisted.cred.checkers import FilePasswordDB
@@ -14,7 +15,8 @@ from zope.interface import implementer
 
 from popserv.auth.account import Account
 from popserv.auth.chain import DirectoryChain
-from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IMaildropStore
+from popserv.auth.names import prepare
+from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IDelivery, IMaildropStore
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
 from popserv.service import names
@@ -31,6 +33,7 @@ class BuildContext:
     disk: Pool
     hashing: Pool
     hostname: str
+    case: Literal["fold", "keep"]
     lock: str
     path: Callable[[str], Path]
 
@@ -41,7 +44,7 @@ class BuildContext:
 
     @classmethod
     def of(cls, config: Config, reactor: Any, disk: Pool, hashing: Pool) -> BuildContext:
-        return cls(reactor, disk, hashing, config.server.hostname, config.maildrop.lock, config.path)
+        return cls(reactor, disk, hashing, config.server.hostname, config.auth.case, config.maildrop.lock, config.path)
 
 
 class WallClock:
@@ -77,6 +80,15 @@ class VouchedFor:
 
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
         return succeed(Account(avatar_id.decode("utf-8")))
+
+
+@attrs.frozen
+class OpenStore:
+    """What a delivery without a server needs."""
+
+    directory: IAccountDirectory
+    delivery: IDelivery
+    prepare: Callable[[bytes], str]
 
 
 @attrs.frozen
@@ -125,8 +137,24 @@ def build_checker(text: str, config: Config, context: IBuildContext) -> Any:
         if not names.is_strcred(name):
             raise
         return _strcred_checker(name, argument, context)
-    options = config.auth.options.get(name) or plugin.options()
-    return plugin.build(argument, options, context)
+    return plugin.build(argument, _options(plugin, name, config), context)
+
+
+def check_checker(text: str, config: Config, context: IBuildContext) -> list[str]:
+    """What is wrong with the database of the checker ``NAME:ARGUMENT``, as far as it can be asked."""
+    name, _, argument = text.partition(":")
+    try:
+        plugin = names.look_up("accounts", name)
+    except ValueError:
+        if not names.is_strcred(name):
+            raise
+        return []
+    wrong: list[str] = plugin.check(argument, _options(plugin, name, config), context)
+    return wrong
+
+
+def _options(plugin: Any, name: str, config: Config) -> Any:
+    return config.auth.options.get(name) or plugin.options()
 
 
 def _strcred_checker(name: str, argument: str, context: IBuildContext) -> Any:
@@ -142,6 +170,13 @@ def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | No
         directory: IAccountDirectory = checker
         return directory
     return FilePasswordDirectory(checker, context.disk) if isinstance(checker, FilePasswordDB) else None
+
+
+def open_store(config: Config, pool: Pool) -> OpenStore:
+    """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
+    context = BuildContext.offline(config, pool)
+    directory = accounts(config, context).directory()
+    return OpenStore(directory, store(config, context), partial(prepare, case=config.auth.case))
 
 
 def store(config: Config, context: IBuildContext) -> StoreRouter:

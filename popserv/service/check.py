@@ -92,12 +92,14 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
         key = f"auth.checkers[{index}]"
         name = text.partition(":")[0]
         try:
+            wrong = access.check_checker(text, config, context)
             checker = access.build_checker(text, config, context)
         except Exception as error:
             yield Problem(key, f"{name}: {error}")
             continue
+        yield from (Problem(key, f"{text}: {message}") for message in wrong)
         directory = access.directory_of(checker, context)
-        if directory is not None:
+        if directory is not None and not wrong:
             reason = _reason(directory.account(NOBODY.encode("ascii")))
             if reason:
                 yield Problem(key, f"{text}: {reason}")

@@ -17,14 +17,14 @@ from popserv.auth.login import LoginService
 from popserv.auth.names import prepare
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
-from popserv.interfaces import IAccountDirectory, IDelivery, IMechanism
+from popserv.interfaces import IMechanism
 from popserv.limits import Limits
 from popserv.maildrop.router import StoreRouter
 from popserv.net.addresses import cleartext_policy
 from popserv.net.listener import Listener
 from popserv.net.registry import Registry
 from popserv.net.tls import implicit
-from popserv.pools import BoundedPool, Pool
+from popserv.pools import BoundedPool
 from popserv.service import access, names
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.config import ConfigErrors
@@ -66,22 +66,6 @@ def disk_pool(reactor: Any) -> BoundedPool:
 def hashing_pool(reactor: Any) -> BoundedPool:
     """For password hashes, which need a core each."""
     return BoundedPool(reactor, "hashing", len(os.sched_getaffinity(0)), HASHING_QUEUE)
-
-
-@attrs.frozen
-class OpenStore:
-    """What a delivery without a server needs."""
-
-    directory: IAccountDirectory
-    delivery: IDelivery
-    prepare: Callable[[bytes], str]
-
-
-def open_store(config: Config, pool: Pool) -> OpenStore:
-    """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
-    context = access.BuildContext.offline(config, pool)
-    directory = access.accounts(config, context).directory()
-    return OpenStore(directory, access.store(config, context), partial(prepare, case=config.auth.case))
 
 
 class Composer:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from popserv import plugins
-from popserv.service.structure import did_you_mean
 
 LATER = "this version of popserv does not have it"
 
 _LATER: Mapping[str, frozenset[str]] = {
     "protocols": frozenset({"pop2", "pop1", "kpop"}),
     "accounts": frozenset({"postgres", "pam", "ldap", "oauth2"}),
+    "extensions": frozenset(),
     "stores": frozenset({"mbox", "postgres"}),
     "sasl": frozenset(
         {
@@ -34,9 +34,6 @@ _LATER: Mapping[str, frozenset[str]] = {
 
 WITHOUT_SASL = ("user", "apop")
 """Ways to log in that are commands of their own."""
-
-EXTENSIONS = ("last",)
-"""Modules of `popserv.session` that add commands."""
 
 _DEFAULT = (
     "user",
@@ -109,8 +106,7 @@ def check_mechanism(name: str) -> None:
 
 def check_extension(name: str) -> None:
     """Raises `ValueError` unless `name` is an extension of the POP3 session."""
-    if name not in EXTENSIONS:
-        raise ValueError(f"{name}: unknown extension{did_you_mean(name, EXTENSIONS)}; known: {', '.join(EXTENSIONS)}")
+    look_up("extensions", name)
 
 
 def check_location(location: str) -> None:

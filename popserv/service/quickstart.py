@@ -21,8 +21,8 @@ from popserv.accounts.sqlite import Database
 from popserv.auth import passwords
 from popserv.auth.names import prepare, prepare_password
 from popserv.pools import InlinePool
+from popserv.service.access import open_store
 from popserv.service.certificate import self_signed
-from popserv.service.compose import open_store
 from popserv.service.config import load
 from popserv.service.endpoints import parse
 from popserv.service.schema import Config

@@ -11,6 +11,7 @@ from popserv.session.effects import Reply
 from popserv.session.states import State
 
 if TYPE_CHECKING:
+    from popserv.session.capabilities import Capability
     from popserv.session.session import Session
 
 Handler = Callable[["Session", bytes | None], Reply]
@@ -27,6 +28,14 @@ class Command:
     rfc: str
     exact: bool = False
     """Whether a trailing space belongs to the argument."""
+
+
+@attrs.frozen
+class Extension:
+    """Plug-in: commands and capabilities beyond the standard ones."""
+
+    commands: tuple[Command, ...] = ()
+    capabilities: tuple[Capability, ...] = ()
 
 
 class Tables:

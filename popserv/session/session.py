@@ -6,11 +6,11 @@ No transport, no Deferred, no clock. `Session.handle` never raises, whatever the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import attrs
 
+from popserv import plugins
 from popserv.errors import BadSyntax, Cancelled, LoginRefused, PopError, Refused, SystemTrouble
 from popserv.limits import Limits
 from popserv.session import authorization, capabilities, transaction
@@ -33,13 +33,13 @@ class Dialect:
 
     @classmethod
     def of(cls, extensions: Sequence[str] = ()) -> Dialect:
-        """With the modules `popserv.session.<name>` added. Raises `ImportError` for an unknown name."""
-        modules = [import_module(f"popserv.session.{name}") for name in extensions]
+        """With the plug-ins of these names added. Raises `popserv.plugins.UnknownPlugin`."""
         commands = [*authorization.COMMANDS, *transaction.COMMANDS, *capabilities.COMMANDS]
         tags = [*capabilities.STANDARD]
-        for module in modules:
-            commands += module.COMMANDS
-            tags += module.CAPABILITIES
+        for name in extensions:
+            extension = plugins.find("extensions", name)
+            commands += extension.commands
+            tags += extension.capabilities
         return cls(Tables(commands), tuple(tags))
 
 

@@ -122,6 +122,7 @@ class MaildirStore:
                 lock = take(folder.maildir, self._clock.seconds()) if self._exclusive else None
                 try:
                     snapshot = self._snapshot(folder)
+                    folder.sweep(self._clock.seconds())
                 except BaseException:
                     if lock is not None:
                         lock.release()

@@ -39,6 +39,7 @@ class Context:
     hashing: Any = attrs.Factory(InlinePool)
     reactor: Any = attrs.Factory(Clock)
     hostname: str = "mail.example.org"
+    case: Any = "fold"
     lock: str = "exclusive"
 
     def path(self, relative):

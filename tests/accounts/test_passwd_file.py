@@ -204,7 +204,8 @@ class PluginTests(Case):
         checker = plugin.build(self.path.name, plugin.options(default_scheme="plain"), context)
         self.assertTrue(verifyObject(ICredentialsChecker, checker))
         self.assertEqual(self.successResultOf(checker.requestAvatarId(Password(b"fred", b"pencil"))), b"fred")
-        kept = plugin.build(self.path.name, plugin.options(default_scheme="plain", case="keep"), context)
+        context = Context(self.path.parent, case="keep")
+        kept = plugin.build(self.path.name, plugin.options(default_scheme="plain"), context)
         self.assertEqual(self.successResultOf(kept.requestAvatarId(Password(b"FRED", b"pencil"))), b"FRED")
 
     def test_a_default_scheme_that_is_none_is_refused_at_once(self):

@@ -96,7 +96,7 @@ def test_LM_009_received_and_return_path_are_put_in_front() -> None:
     field = received("client.example", "127.0.0.1", "mail.example.org", "ab-1", 0)
     assert field == (
         b"Received: from client.example ([127.0.0.1])\r\n\tby mail.example.org with LMTP id ab-1;\r\n"
-        b"\tThu, 01 Jan 1970 00:00:00 -0000\r\n"
+        b"\tThu, 01 Jan 1970 00:00:00 +0000\r\n"
     )
 
 

@@ -21,9 +21,12 @@ def popserv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Popserv]:
 
 
 @pytest.fixture(scope="session")
-def served(popserv: Popserv) -> dict[str, Served]:
+def served(popserv: Popserv, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     """By account, what was delivered and what the server then showed over a plain socket."""
-    return {account.name: maildrops.fill(popserv, account) for account in maildrops.ACCOUNTS}
+    return {
+        account.name: maildrops.fill(popserv, account, tmp_path_factory.mktemp(account.name))
+        for account in maildrops.ACCOUNTS
+    }
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

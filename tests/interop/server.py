@@ -18,6 +18,7 @@ from .running import ServerAddress
 START_SECONDS = 60
 STOP_SECONDS = 40
 """More than `drain_seconds`."""
+SCRIPTS = Path(__file__).parent / "scripts"
 POPSERV = (sys.executable, "-m", "popserv")
 
 
@@ -42,6 +43,14 @@ class Popserv:
     def deliver(self, name: str, message: bytes) -> None:
         """Hand in one message through `popserv deliver`."""
         self._run(["deliver", name], message)
+
+    def deliver_each(self, name: str, messages: Sequence[bytes], folder: Path) -> None:
+        """Hand in all of them, one `popserv deliver` each, in order; `folder` is empty and holds them then."""
+        for number, message in enumerate(messages):
+            (folder / f"{number:06}").write_bytes(message)
+        command = [sys.executable, str(SCRIPTS / "deliver_each.py"), str(self.directory / "popserv.toml"), name, folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout
 
     def _run(self, arguments: Sequence[str], given: bytes = b"") -> None:
         # `--config` belongs to the verb, so it stands behind it.

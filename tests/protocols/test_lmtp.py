@@ -242,7 +242,7 @@ class Transcripts(SynchronousTestCase):
         self.connect().dataReceived(self.DIALOGUE)
         message = stored(self.store, "ann")[0]
         self.assertIn(b"Return-Path: <joe@example.net>\r\nReceived: from client.example ([127.0.0.1])\r\n", message)
-        self.assertIn(f"with LMTP id {self.server.session_id};".encode(), message)
+        self.assertIn(f"with LMTP id {self.server.session_id}.1;".encode(), message)
 
     def test_LM_007_each_reply_leaves_as_soon_as_it_is_known(self) -> None:
         slow = SlowCommits()
@@ -416,7 +416,8 @@ class Transcripts(SynchronousTestCase):
             b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nRCPT TO:<bob>\r\nDATA\r\n..x\r\n.\r\nQUIT\r\n"
         )
         self.server.connectionLost()
-        same = {"session": self.server.session_id, "peer": "127.0.0.1", "octets": 4}
+        message = f"{self.server.session_id}.1"
+        same = {"session": self.server.session_id, "peer": "127.0.0.1", "message": message, "octets": 4}
         self.assertEqual(
             self.events.of("delivered"),
             [{**same, "user": "ann", "status": "2.0.0"}, {**same, "user": "bob", "status": "4.3.1"}],

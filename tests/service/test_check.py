@@ -191,3 +191,13 @@ def test_permissions_are_those_of_the_user_it_runs_as() -> None:
 def test_LM_001_lmtp_is_not_at_port_25(directory: Path) -> None:
     messages = [problem.message for problem in found(directory, ("unix:lmtp.sock", "tcp:25:interface=127.0.0.1"))]
     assert "port 25 is for SMTP: lmtp must not be there (RFC 2033 section 5)" in messages
+
+
+def test_lines_of_a_passwd_file_that_cannot_be_read_are_told(directory: Path) -> None:
+    (directory / "users").write_text("fred:{PLAIN}secret\nno colon here\nbarney:{PLAIN}x::::::unheard_of=1\n")
+    key = 'auth.checkers = ["passwd-file:users"]\n'
+    first, second = found(directory, ("[server]", key + "[server]"))
+    assert (first.key, second.key) == ("auth.checkers[0]", "auth.checkers[0]")
+    assert "line 2" in first.message
+    assert "line 3" in second.message
+    assert "secret" not in first.message + second.message

@@ -24,8 +24,8 @@ from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
 from popserv.net.listener import Listener
 from popserv.pools import InlinePool
-from popserv.service.access import BuildContext, accounts, store
-from popserv.service.compose import Composer, build, open_store
+from popserv.service.access import BuildContext, accounts, open_store, store
+from popserv.service.compose import Composer, build
 from popserv.service.config import ConfigErrors, from_table
 from popserv.service.descriptors import PER_CONNECTION, RESERVED, fit
 from popserv.service.schema import Config

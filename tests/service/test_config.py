@@ -159,7 +159,7 @@ def test_what_this_version_lacks_is_said(line: str, key: str) -> None:
         ('auth.checkers = "sqlite:a"', "must be an array"),
         ('auth.case = "lower"', 'must be one of "fold", "keep"'),
         ('auth.cleartext = "sometimes"', 'must be "never", "loopback", "always" or an array'),
-        ('pop3.extensions = ["lats"]', "lats: unknown extension; did you mean 'last'?; known: last"),
+        ('pop3.extensions = ["lats"]', "lats: unknown name; did you mean 'last'?"),
         ('maildrop.location = "/srv/mail"', 'a location is written "scheme:place"'),
         ("maildrop.maildrop = 1", "unknown key"),
     ],

@@ -427,3 +427,36 @@ class TestReadOnly(MaildirTestCase):
         arguments = [sys.executable, "-c", CHILD, str(self.root / "{user}")]
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=20)
         self.assertEqual(done.stdout, "1 b'body\\r\\n' 1\n", done.stderr)
+
+
+class Abandoned(MaildirTestCase):
+    """What deliveries that were broken off have left in tmp."""
+
+    def leave(self, name):
+        path = self.maildir / "tmp" / name
+        path.write_bytes(b"half a mess")
+        return path
+
+    def open_at(self, seconds):
+        self.clock.advance(seconds - self.clock.seconds())
+        self.close(self.open())
+
+    def test_files_in_tmp_are_removed_after_36_hours_and_not_before(self):
+        path = self.leave("1.a")
+        touched = path.stat().st_ctime
+        self.open_at(touched + 36 * 3600 - 1)
+        self.assertTrue(path.exists())
+        self.open_at(touched + 36 * 3600 + 1)
+        self.assertFalse(path.exists())
+
+    def test_nothing_but_files_is_removed_and_the_login_works_whatever_is_there(self):
+        (self.maildir / "tmp" / "folder").mkdir()
+        (self.maildir / "tmp" / "link").symlink_to(self.put("1.a"))
+        self.open_at(self.leave("2.b").stat().st_ctime + 40 * 3600)
+        self.assertEqual(sorted(path.name for path in (self.maildir / "tmp").iterdir()), ["folder", "link"])
+        self.assertEqual(self.names(), ["cur/1.a"])
+
+    def test_a_maildir_without_tmp_can_be_opened(self):
+        (self.maildir / "tmp").rmdir()
+        self.put("1.a")
+        self.assertEqual(self.ids(), [b"1.a"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from popserv.session.capabilities import Capability
-from popserv.session.commands import Command
+from popserv.session.commands import Command, Extension
 from popserv.session.effects import Reply
 from popserv.session.states import State
 from popserv.wire.arguments import no_argument
@@ -19,7 +18,5 @@ def last(session: Session, argument: bytes | None) -> Reply:
     return b"+OK %d\r\n" % session.highest
 
 
-COMMANDS = (Command(b"LAST", last, frozenset({State.TRANSACTION}), "RFC 1225 section 4"),)
-
-CAPABILITIES: tuple[Capability, ...] = ()
-"""It has no registered tag, and the clients that send it do not ask."""
+# It has no registered capability tag, and the clients that send it do not ask.
+plugin = Extension((Command(b"LAST", last, frozenset({State.TRANSACTION}), "RFC 1225 section 4"),))
