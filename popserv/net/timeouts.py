@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import ceil, inf
+from time import monotonic
 from typing import Any, Protocol
+
+from twisted.internet.task import Clock
 
 
 class Timed(Protocol):
@@ -17,22 +21,31 @@ class Timed(Protocol):
 
 NOWHERE = -1
 
+OVERDUE_TICKS = 5
+"""A call that is later than this is waiting for a wall clock that was set back."""
+
 
 class Timeouts:
     """Calls `timed_out` of what has passed its deadline, within one `tick` (seconds) of it.
 
     Each connection stands in the bucket of the second in which it has to be looked at. A deadline that moves away
     leaves it there: it is put where it belongs when its bucket comes up.
+
+    A reactor's time is that of the wall clock, which can be set. So time is taken from a clock that nobody sets, and
+    the reactor only says when to look at it; if its next call has become overdue, any new deadline makes a new one.
     """
 
     def __init__(self, clock: Any, tick: float = 1.0) -> None:
+        """`clock` is a reactor, or a `twisted.internet.task.Clock`, whose own time is taken then."""
         self._clock = clock
+        self._seconds: Callable[[], float] = clock.seconds if isinstance(clock, Clock) else monotonic
         self._tick = tick
+        self._due = 0.0
         self._buckets: dict[int, set[Timed]] = {}
         self._call: Any = None
 
     def now(self) -> float:
-        return float(self._clock.seconds())
+        return self._seconds()
 
     def set(self, timed: Timed, seconds: float) -> None:
         """Let `timed` time out `seconds` from now, whatever it had before."""
@@ -62,6 +75,9 @@ class Timeouts:
             self._buckets.setdefault(bucket, set()).add(timed)
             if self._call is None:
                 self._schedule()
+            elif self.now() > self._due + OVERDUE_TICKS * self._tick:
+                self._call.cancel()
+                self._schedule()
         elif not self._buckets and self._call is not None:
             self._call.cancel()
             self._call = None
@@ -69,7 +85,8 @@ class Timeouts:
     def _schedule(self) -> None:
         """At the next full tick, where a bucket ends."""
         now = self.now()
-        self._call = self._clock.callLater(self._tick * (int(now / self._tick) + 1) - now, self._ticked)
+        self._due = self._tick * (int(now / self._tick) + 1)
+        self._call = self._clock.callLater(self._due - now, self._ticked)
 
     def _ticked(self) -> None:
         # First of all, so that a time-out that raises does not stop those of others.

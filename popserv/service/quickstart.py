@@ -195,7 +195,7 @@ def welcome(name: str, lmtp: int) -> bytes:
     message["Subject"] = "Welcome"
     message["Date"] = format_datetime(localtime())
     message["Message-ID"] = f"<welcome.{secrets.token_hex(8)}@localhost>"
-    message.set_content(WELCOME.format(lmtp=lmtp))
+    message.set_content(WELCOME.format(lmtp=lmtp), cte="7bit")
     return message.as_bytes()
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.cred.credentials import IUsernamePassword
+from twisted.internet.base import DelayedCall
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from popserv.limits import Limits
+from popserv.net import timeouts
 from popserv.net.timeouts import NOWHERE, Timeouts
 from popserv.net.tls import implicit
 from popserv.protocols.pop3 import ListenerFactory
@@ -254,3 +257,61 @@ class InSession(SynchronousTestCase):
         self.assertNotEqual(clock.getDelayedCalls(), [])
         wire.lose()
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class Named:
+    """Something with a deadline that tells its name."""
+
+    deadline = 0.0
+    bucket = NOWHERE
+
+    def __init__(self, name: str, ended: list[str]) -> None:
+        self.name = name
+        self.ended = ended
+
+    def timed_out(self) -> None:
+        self.ended.append(self.name)
+
+
+class WallClockIsSet(SynchronousTestCase):
+    """Whoever sets the clock of the host neither ends sessions nor keeps them for ever."""
+
+    class Reactor:
+        """Takes calls as a reactor does, which goes by the wall clock; they are made by hand."""
+
+        def __init__(self) -> None:
+            self.calls: list[tuple[float, DelayedCall]] = []
+
+        def seconds(self) -> float:
+            raise AssertionError("nobody asks for the wall clock's time")
+
+        def callLater(self, delay: float, function: Callable[[], None]) -> DelayedCall:
+            call = DelayedCall(0.0, function, (), {}, lambda _call: None, lambda _call: None, lambda: 0.0)
+            self.calls.append((delay, call))
+            return call
+
+    def setUp(self) -> None:
+        self.now = 1000.5
+        self.patch(timeouts, "monotonic", lambda: self.now)
+        self.reactor = self.Reactor()
+        self.timeouts = Timeouts(self.reactor)
+        self.ended: list[str] = []
+
+    def timed(self, name: str, seconds: float) -> None:
+        self.timeouts.set(Named(name, self.ended), seconds)
+
+    def test_a_call_that_comes_too_early_ends_nothing(self) -> None:
+        self.timed("idle", 600)
+        self.reactor.calls[-1][1].func()
+        self.assertEqual(self.ended, [])
+
+    def test_a_call_that_does_not_come_is_replaced_when_there_is_a_new_deadline(self) -> None:
+        self.timed("stuck", 10)
+        (_, late), self.now = self.reactor.calls[-1], self.now + 60
+        self.timed("new", 10)
+        self.assertTrue(late.cancelled)
+        delay, call = self.reactor.calls[-1]
+        self.assertLessEqual(delay, 1)
+        self.now += delay
+        call.func()
+        self.assertEqual(self.ended, ["stuck"])
