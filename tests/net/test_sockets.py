@@ -178,9 +178,10 @@ class SlowReaders(Served):
         """A message of 100 MB, in a process of its own: what it keeps is all that the connection costs."""
 
         def run() -> dict[str, Any]:
-            script = Path(__file__).parent / "endless_server.py"
+            root = Path(__file__).parent.parent.parent
+            command = [sys.executable, "-m", "tests.net.endless_server"]
             with subprocess.Popen(
-                [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             ) as server:
                 assert server.stdin is not None and server.stdout is not None
                 port = int(server.stdout.readline())
