@@ -25,11 +25,17 @@ __all__ = [
     "IAccount",
     "IAccountDirectory",
     "IAccounts",
+    "IAuthorizes",
+    "IBearerToken",
     "IBuildContext",
+    "ICapable",
+    "IChannel",
+    "IClientCertificate",
     "IConversation",
     "IDelivery",
     "IDummyCheck",
     "IIncoming",
+    "IKerberosExchange",
     "ILogin",
     "IMailProtocol",
     "IMaildrop",
@@ -37,6 +43,11 @@ __all__ = [
     "IMechanism",
     "IMessage",
     "IMessageReader",
+    "IOurCredentials",
+    "IScramCredentials",
+    "IScramSha1",
+    "IScramSha256",
+    "IScramSha512",
     "ISessionObserver",
     "IStores",
 ]
@@ -183,6 +194,9 @@ class IMechanism(Interface):
     plaintext: bool = Attribute("it lets the password be read on the wire, so it needs TLS or permission")
     client_first: bool = Attribute("the client speaks first, so an initial response is allowed")
 
+    def usable(channel: IChannel) -> bool:
+        """Whether it can be used on a connection like this at all (whatever accounts there are): bool."""
+
     def authenticate(conversation: IConversation) -> Coroutine[Any, Any, Any]:
         """Hold the conversation: a coroutine that returns credentials which provide `credential`.
 
@@ -190,10 +204,26 @@ class IMechanism(Interface):
         """
 
 
+class IChannel(Interface):
+    """A connection, as far as authentication is concerned with it."""
+
+    tls: str = Attribute('the TLS version, such as "TLSv1.3"; "" in the clear')
+    certificate: bytes | None = Attribute("the client's verified certificate, DER; None = there is none")
+    binds: bool = Attribute("whether there is channel-binding data (RFC 5056) for some type")
+
+    def binding(kind: str) -> bytes | None:
+        """The data of a channel-binding type, "tls-exporter" (RFC 9266) or "tls-server-end-point" (RFC 5929).
+
+        None where it is not available. That of tls-exporter can be had once for each connection.
+        """
+
+
 class IConversation(Interface):
     """One SASL exchange as a mechanism sees it: octets, decoded; never base64 and never the wire."""
 
     initial: bytes | None = Attribute("the initial response; None = the client sent none")
+    channel: IChannel = Attribute("the connection")
+    hostname: str = Attribute("this server's name")
 
     def challenge(octets: bytes) -> Awaitable[bytes]:
         """Send a challenge: an awaitable of the response.
@@ -219,6 +249,89 @@ class ILogin(Interface):
         """
 
 
+class IOurCredentials(Interface):
+    """What the credentials of every mechanism here have, besides those of `twisted.cred.credentials`. Immutable."""
+
+    username: bytes = Attribute('the account name, prepared when a checker sees it; b"" = the secret tells who it is')
+    authorization: bytes = Attribute('the identity to act as, prepared; b"" = that of the credentials')
+    address: str = Attribute('where the client connects from, numeric; "" = not known')
+
+    def prepared(case: Literal["fold", "keep"]) -> Any:
+        """The same with the names prepared. Raises `popserv.auth.names.InvalidName`."""
+
+
+class IScramCredentials(IOurCredentials):
+    """A SCRAM exchange (RFC 5802) behind its first message: the rest of it happens inside `prove`."""
+
+    hash_name: str = Attribute('"sha1", "sha256" or "sha512"')
+
+    def prove(keys: Any) -> Awaitable[bool]:
+        """Whether the client proves that it knows the password: an awaitable bool.
+
+        `keys` is the `popserv.auth.scram_keys.ScramKeys` of the account. To be called once. Raises, through the
+        awaitable, `popserv.errors.PopError` for what breaks the exchange; let it pass.
+        """
+
+    def prove_nothing(salt: bytes, iterations: int) -> Awaitable[None]:
+        """Hold the same exchange where there is no account: an awaitable None; nobody passes it."""
+
+
+class IScramSha1(IScramCredentials):
+    """SCRAM-SHA-1 and SCRAM-SHA-1-PLUS."""
+
+
+class IScramSha256(IScramCredentials):
+    """SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 7677)."""
+
+
+class IScramSha512(IScramCredentials):
+    """SCRAM-SHA-512 and SCRAM-SHA-512-PLUS."""
+
+
+class IBearerToken(IOurCredentials):
+    """An OAuth 2.0 access token (RFC 6750): OAUTHBEARER, XOAUTH2."""
+
+    token: bytes = Attribute("as the client sent it")
+
+    def refuse(status: str, scope: str = "", configuration: str = "") -> Awaitable[None]:
+        """Tell the client why its token is not good (RFC 7628 section 3.2.2): an awaitable None.
+
+        `status` is invalid_token, insufficient_scope or invalid_request, `scope` what would be needed, `configuration`
+        the address of the OpenID provider's metadata. A checker awaits it, once, before it fails.
+        """
+
+
+class IClientCertificate(IOurCredentials):
+    """A TLS client certificate that has been verified: EXTERNAL."""
+
+    certificate: bytes = Attribute("DER")
+
+
+class IKerberosExchange(IOurCredentials):
+    """A GSSAPI exchange (RFC 4752) that has not begun: all of it happens inside `establish`."""
+
+    def establish(acceptor: Any) -> Awaitable[str]:
+        """The principal ("name@REALM") that the client has proved to be: an awaitable str.
+
+        `acceptor` is a `popserv.auth.kerberos.Acceptor`. Raises `popserv.errors.LoginRefused`, or another `PopError`
+        that breaks the exchange; let it pass.
+        """
+
+
+class ICapable(Interface):
+    """Beside `twisted.cred.checkers.ICredentialsChecker`, for one whose accounts decide what it can check."""
+
+    def verifies(credential: Any) -> bool:
+        """Whether some account can be checked by credentials of this interface now: bool. Does not block."""
+
+
+class IAuthorizes(Interface):
+    """Beside `ICredentialsChecker`: it minds the authorization identity (RFC 4422 section 3.4.1) of credentials.
+
+    What lets nobody act as somebody else need not provide this: such logins are refused without asking it.
+    """
+
+
 class IDummyCheck(Interface):
     """Beside `twisted.cred.checkers.ICredentialsChecker`: makes an unknown name cost what a wrong password costs."""
 
@@ -240,6 +353,7 @@ class IBuildContext(Interface):
     hashing: Pool = Attribute("for password hashes")
     hostname: str = Attribute("this server's name")
     case: Literal["fold", "keep"] = Attribute("how account names are prepared, for `popserv.auth.names.prepare`")
+    secret: bytes = Attribute("32 octets that nobody else knows and that outlive a restart, where the host permits it")
     lock: str = Attribute('"exclusive" | "takeover" | "none", how sessions of one maildrop exclude each other')
 
     def path(relative: str) -> Path:

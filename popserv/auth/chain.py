@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -10,7 +10,7 @@ from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from zope.interface import implementer
 
-from popserv.interfaces import IAccount, IAccountDirectory, IDummyCheck
+from popserv.interfaces import IAccount, IAccountDirectory, IAuthorizes, ICapable, IDummyCheck
 
 
 class UnknownAccount(UnauthorizedLogin):
@@ -21,7 +21,12 @@ class CredentialsRefused(UnauthorizedLogin):
     """This database knows the name and the credentials are not good for it: ask nobody else."""
 
 
-@implementer(ICredentialsChecker)
+def nobody(_avatar_id: bytes, _authorization: bytes) -> bool:
+    """Lets nobody act as somebody else."""
+    return False
+
+
+@implementer(ICredentialsChecker, IAuthorizes, ICapable)
 class CheckerChain:
     """Asks each checker that takes the credentials, in order.
 
@@ -30,14 +35,32 @@ class CheckerChain:
     checking a wrong secret takes.
     """
 
-    def __init__(self, checkers: Sequence[Any]) -> None:
+    def __init__(self, checkers: Sequence[Any], may_act_as: Callable[[bytes, bytes], bool] = nobody) -> None:
+        """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second."""
         self._checkers = list(checkers)
+        self._may_act_as = may_act_as
         self.credentialInterfaces = list(
             {interface: None for checker in checkers for interface in checker.credentialInterfaces}
         )
 
+    def verifies(self, credential: Any) -> bool:
+        return any(
+            not ICapable.providedBy(checker) or checker.verifies(credential)
+            for checker in self._checkers
+            if any(credential.isOrExtends(taken) for taken in checker.credentialInterfaces)
+        )
+
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        return ensureDeferred(self._ask(credentials))
+        return ensureDeferred(self._identify(credentials))
+
+    async def _identify(self, credentials: Any) -> bytes | tuple[()]:
+        avatar_id = await self._ask(credentials)
+        authorization: bytes = getattr(credentials, "authorization", b"")
+        if authorization in (b"", avatar_id):
+            return avatar_id
+        if not (isinstance(avatar_id, bytes) and self._may_act_as(avatar_id, authorization)):
+            raise CredentialsRefused("may not act as somebody else")
+        return authorization
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
         takers = [

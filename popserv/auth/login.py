@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from popserv.auth.names import InvalidName
 from popserv.errors import LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
-from popserv.interfaces import ILogin, IMaildrop, ISessionObserver
+from popserv.interfaces import IAuthorizes, ICapable, ILogin, IMaildrop, ISessionObserver
 
 
 @attrs.frozen
@@ -88,7 +88,10 @@ class LoginService:
 
     def verifies(self, credential: Any) -> bool:
         # As the portal looks for a checker: credentials of this kind have to provide what it takes.
-        return any(credential.isOrExtends(taken) for taken in self._portal.listCredentialsInterfaces())
+        for taken, checker in self._portal.checkers.items():
+            if credential.isOrExtends(taken):
+                return not ICapable.providedBy(checker) or checker.verifies(credential)
+        return False
 
     def login(self, credentials: Any, peer: Peer) -> Deferred[LoggedIn]:
         return ensureDeferred(self._login(credentials, peer))
@@ -112,10 +115,17 @@ class LoginService:
             prepared = credentials.prepared(self._case)
         except InvalidName:
             raise LoginRefused() from None
-        # RFC 4422 section 3.4.1: acting as somebody else needs a permission that no checker gives.
-        if prepared.authorization and prepared.authorization != prepared.username:
+        # RFC 4422 section 3.4.1: acting as somebody else needs a permission, and a checker that asks for it.
+        if prepared.authorization not in (b"", prepared.username) and not self._authorizes(prepared):
             raise LoginRefused()
         return attrs.evolve(prepared, address=peer.address)
+
+    def _authorizes(self, credentials: Any) -> bool:
+        return any(
+            IAuthorizes.providedBy(checker)
+            for taken, checker in self._portal.checkers.items()
+            if taken.providedBy(credentials)
+        )
 
     async def _ask_portal(self, credentials: Any, peer: Peer) -> tuple[Any, Any, Any]:
         try:
@@ -132,7 +142,7 @@ class LoginService:
     async def _open(self, result: tuple[Any, Any, Any], name: str, peer: Peer) -> LoggedIn:
         _interface, avatar, logout = result
         try:
-            return LoggedIn(await self._maildrop(avatar), name, logout)
+            return LoggedIn(await self._maildrop(avatar), getattr(logout, "account", name), logout)
         except PopError:
             await maybeDeferred(logout)
             raise

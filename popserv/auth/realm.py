@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.mail.interfaces import IMailboxPOP3
@@ -14,9 +15,20 @@ from popserv.interfaces import IAccountDirectory, IMaildrop, IMaildropStore
 from popserv.maildrop.adapters import MaildropMailbox
 
 
+@attrs.frozen
+class Leave:
+    """The logout callable of one session; tells whose it is."""
+
+    account: str
+    _maildrop: IMaildrop
+
+    def __call__(self) -> Deferred[None]:
+        return self._maildrop.close()
+
+
 @implementer(IRealm)
 class MaildropRealm:
-    """Opens the maildrop of an account, locked. The logout callable is the maildrop's `close`.
+    """Opens the maildrop of an account, locked. The logout callable, a `Leave`, closes it.
 
     Fails with what the store fails with, so that a maildrop in use and refused credentials stay different things.
     """
@@ -37,6 +49,7 @@ class MaildropRealm:
         if account is None:
             raise StoreBroken("this account has no maildrop")
         maildrop = await self._store.open(account)
+        leave = Leave(account.name, maildrop)
         if IMaildrop in interfaces:
-            return IMaildrop, maildrop, maildrop.close
-        return IMailboxPOP3, MaildropMailbox(maildrop), maildrop.close
+            return IMaildrop, maildrop, leave
+        return IMailboxPOP3, MaildropMailbox(maildrop), leave

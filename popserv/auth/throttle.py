@@ -37,13 +37,14 @@ class Throttle:
     def record_failure(self, address: str, name: str) -> float:
         """Count one refused login: the seconds to wait, from receipt of the credentials, before it is answered.
 
-        `address` is numeric, "" for a unix socket; `name` is what the client gave, prepared if it could be.
+        `address` is numeric, "" for a unix socket; `name` is what the client gave, prepared if it could be, "" if it
+        gave none.
         """
         if not self._base:
             return 0.0
         now = self._clock.seconds()
         network = _network(address)
-        delay = self._names.record(name[:NAME_OCTETS], now, self._base, self._most)
+        delay = self._names.record(name[:NAME_OCTETS], now, self._base, self._most) if name else self._base
         if network:
             delay = max(delay, self._addresses.record(network, now, self._base, self._most))
         return delay

@@ -8,15 +8,24 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from popserv.errors import PopError
-from popserv.interfaces import IConversation
+from popserv.interfaces import IChannel, IConversation
+from popserv.net.channel import CLEAR
 
 
 @implementer(IConversation)
 class Conversation:
     """See `popserv.interfaces.IConversation`. `send` is given each challenge, decoded."""
 
-    def __init__(self, initial: bytes | None, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        initial: bytes | None,
+        send: Callable[[bytes], None],
+        channel: IChannel = CLEAR,
+        hostname: str = "localhost",
+    ) -> None:
         self.initial = initial
+        self.channel = channel
+        self.hostname = hostname
         self._send = send
         self._waiting: Deferred[bytes] | None = None
 

@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from popserv.auth.credentials import ApopDigest, Password
 from popserv.auth.login import LoggedIn, Peer
 from popserv.errors import ConnectionGone, PopError, SystemTrouble
-from popserv.interfaces import ILogin
+from popserv.interfaces import IChannel, ILogin
+from popserv.net.channel import CLEAR
 from popserv.net.conversation import Conversation
 from popserv.session.effects import ApopLogin, Commit, Converse, PasswordLogin, Respond
 from popserv.session.session import Session
@@ -31,12 +32,16 @@ class Performer:
         login: ILogin,
         peer: Callable[[str], Peer],
         reply: Callable[[bytes], None],
+        hostname: str = "localhost",
     ) -> None:
-        """`peer` makes the record for a mechanism's name."""
+        """`peer` makes the record for a mechanism's name; `hostname` is what mechanisms call this server."""
         self._session = session
         self._login = login
         self._peer = peer
         self._reply = reply
+        self._hostname = hostname
+        self.channel: IChannel = CLEAR
+        """The connection as mechanisms see it; another one when TLS starts."""
         self._conversation: Conversation | None = None
         self._committing = False
         self._gone = False
@@ -99,7 +104,7 @@ class Performer:
             self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
         else:
             self.mechanism = effect.mechanism.name.decode("ascii")
-            self._conversation = Conversation(effect.initial, self._challenge)
+            self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname)
             try:
                 credentials = await effect.mechanism.authenticate(self._conversation)
             finally:

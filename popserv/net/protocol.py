@@ -15,6 +15,7 @@ from zope.interface import implementer
 from popserv.auth.login import Peer
 from popserv.errors import PopError, SystemTrouble
 from popserv.net import tls
+from popserv.net.channel import Channel
 from popserv.net.connection import Connection
 from popserv.net.ending import unsent
 from popserv.net.listener import Listener
@@ -22,6 +23,7 @@ from popserv.net.offer import offer
 from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
 from popserv.net.performer import Performer
 from popserv.net.timeouts import Timeouts
+from popserv.session.capabilities import NOTHING, Offer
 from popserv.session.effects import Effect, SendListing, SendMessage, StartTLS
 from popserv.session.session import Dialect, Session
 from popserv.session.states import Event, State
@@ -60,15 +62,8 @@ class POP3Server(Connection):
         listener = self._listener
         assert listener.login is not None  # noqa: S101 - a POP3 listener has one
         super().connectionMade()
-        offered = offer(listener, self._address, self._implicit)
-        self._session = Session(
-            offered,
-            self._limits,
-            timestamp=self._timestamp if offered.apop else b"",
-            dialect=self._dialect,
-            report=self._report,
-        )
-        self._performer = Performer(self._session, listener.login, self._peer, self._replied)
+        self._session = Session(NOTHING, self._limits, dialect=self._dialect, report=self._report)
+        self._performer = Performer(self._session, listener.login, self._peer, self._replied, listener.hostname)
         self._refusal = listener.registry.opened(self, self._host)
         self._login_deadline = self._started + self._limits.login_seconds
         if self._implicit:
@@ -79,6 +74,7 @@ class POP3Server(Connection):
 
     def _greet(self) -> None:
         self.transport.registerProducer(self, True)
+        self._session.begin(self._offer(), self._timestamp, bool(self._tls))
         if self._refusal:
             self._end_with(err(self._refusal, SystemTrouble.code), "refused")
             return
@@ -281,6 +277,9 @@ class POP3Server(Connection):
         self._await_handshake()
         self.transport = tls.start(self, self.transport, self._listener.tls, self._listener.reactor)
 
+    def _offer(self) -> Offer:
+        return offer(self._listener, self._address, self._performer.channel)
+
     def _await_handshake(self) -> None:
         self._handshaking = True
         handshake = self._timeouts.now() + self._limits.handshake_seconds
@@ -292,14 +291,14 @@ class POP3Server(Connection):
         if not self._tls:
             self._abort("TLS version")
             return
+        self._performer.channel = Channel(self.transport, self._tls)
         self._handshaking = False
         self._pending = False
         self._timeouts.at(self, self._login_deadline)
         if self._implicit:
-            self._session.tls = True
             self._greet()
         else:
-            self._session.tls_started(offer(self._listener, self._address, True))
+            self._session.tls_started(self._offer())
             self._outflow.paused = False  # whom the transport below had paused, it has forgotten
             self.transport.registerProducer(self, True)
 

@@ -6,7 +6,6 @@ from itertools import count
 from os import getpid, urandom
 from typing import Any, Literal
 
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
@@ -96,9 +95,8 @@ class POP3Factory(ListenerFactory):
                 tls=tls,
                 login=login,
                 cleartext=cleartext_policy(cleartext),
-                mechanisms=tuple(each for each in mechanisms if login.verifies(each.credential)),
-                user=login.verifies(IUsernamePassword),
-                apop=apop and login.verifies(IUsernameHashedPassword),
+                mechanisms=mechanisms,
+                apop=apop,
                 extensions=extensions,
             )
         )

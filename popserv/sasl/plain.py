@@ -7,7 +7,7 @@ from zope.interface import implementer
 
 from popserv.auth.credentials import Password
 from popserv.errors import MalformedResponse
-from popserv.interfaces import IConversation, IMechanism
+from popserv.interfaces import IChannel, IConversation, IMechanism
 
 
 @implementer(IMechanism)
@@ -18,6 +18,9 @@ class Plain:
     credential = IUsernamePassword
     plaintext = True
     client_first = True
+
+    def usable(self, channel: IChannel) -> bool:  # noqa: ARG002
+        return True
 
     async def authenticate(self, conversation: IConversation) -> Password:
         parts = (await conversation.first()).split(b"\0")

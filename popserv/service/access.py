@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import blake2b
+from os import urandom
 from pathlib import Path
 from time import time
 from typing import Any, Literal
@@ -23,6 +25,8 @@ from popserv.service import names
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config
 
+MACHINE_ID = Path("/etc/machine-id")
+
 
 @implementer(IBuildContext)
 @attrs.frozen
@@ -34,6 +38,7 @@ class BuildContext:
     hashing: Pool
     hostname: str
     case: Literal["fold", "keep"]
+    secret: bytes = attrs.field(repr=False)
     lock: str
     path: Callable[[str], Path]
 
@@ -44,7 +49,25 @@ class BuildContext:
 
     @classmethod
     def of(cls, config: Config, reactor: Any, disk: Pool, hashing: Pool) -> BuildContext:
-        return cls(reactor, disk, hashing, config.server.hostname, config.auth.case, config.maildrop.lock, config.path)
+        return cls(
+            reactor,
+            disk,
+            hashing,
+            config.server.hostname,
+            config.auth.case,
+            host_secret(),
+            config.maildrop.lock,
+            config.path,
+        )
+
+
+def host_secret() -> bytes:
+    """Made of what tells this host from others and is nobody's business; chance where there is nothing of the kind."""
+    try:
+        host = MACHINE_ID.read_bytes().strip()
+    except OSError:
+        host = b""
+    return blake2b(b"popserv", key=host or urandom(32), digest_size=32).digest()
 
 
 class WallClock:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import attrs
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
@@ -109,7 +108,7 @@ class Composer:
             prepare=partial(prepare, case=config.auth.case),
             domains=(config.server.hostname, *config.lmtp.domains),
             message_octets=config.lmtp.message_octets,
-            **_ways_in(config, login),
+            **_ways_in(config),
         )
         return Composition([self._offer(listen, common, config) for listen in config.listeners], limits)
 
@@ -155,12 +154,12 @@ class Composer:
         return Offer(listen.protocol, listen.endpoint, factory)
 
 
-def _ways_in(config: Config, login: LoginService) -> dict[str, Any]:
-    """What may be offered: named, and some checker can verify it."""
+def _ways_in(config: Config) -> dict[str, Any]:
+    """What may be offered; what is, depends on the connection, and on what can be verified then."""
     named = names.mechanisms(config.auth.mechanisms)
     known: list[IMechanism] = [names.look_up("sasl", name) for name in named if name not in names.WITHOUT_SASL]
     return {
-        "mechanisms": tuple(each for each in known if login.verifies(each.credential)),
-        "user": "user" in named and login.verifies(IUsernamePassword),
-        "apop": "apop" in named and login.verifies(IUsernameHashedPassword),
+        "mechanisms": tuple(known),
+        "user": "user" in named,
+        "apop": "apop" in named,
     }

@@ -33,6 +33,10 @@ class Offer:
     """STLS is permitted."""
 
 
+NOTHING = Offer(user=False)
+"""Before the server has spoken."""
+
+
 @attrs.frozen
 class Capability:
     """One line of CAPA: `value` gives its parameters ("" for none), or None when the tag does not hold now."""

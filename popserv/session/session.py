@@ -101,12 +101,11 @@ class Session:
         offer: Offer,
         limits: Limits,
         *,
-        timestamp: bytes = b"",
         dialect: Dialect = STANDARD,
         report: Callable[[BaseException], None] = _ignore,
     ) -> None:
         self.offer = offer
-        self.timestamp = timestamp
+        self.timestamp = b""
         self.capabilities = dialect.capabilities
         self.state = State.AUTHORIZATION
         self.user: bytes | None = None
@@ -191,6 +190,12 @@ class Session:
             return Respond(malformed)
 
     # --- outcomes
+
+    def begin(self, offer: Offer, timestamp: bytes, tls: bool) -> None:
+        """The server greets; `timestamp` is for APOP, if that is offered."""
+        self.offer = offer
+        self.timestamp = timestamp if offer.apop else b""
+        self.tls = tls
 
     def failed(self, error: PopError) -> bytes:
         """The one place where an error becomes ``-ERR``, is counted, and ends the session if it was one too many."""

@@ -40,6 +40,7 @@ class Context:
     reactor: Any = attrs.Factory(Clock)
     hostname: str = "mail.example.org"
     case: Any = "fold"
+    secret: bytes = b"s" * 32
     lock: str = "exclusive"
 
     def path(self, relative):

@@ -141,6 +141,9 @@ class Endless:
     plaintext: bool = False
     client_first: bool = False
 
+    def usable(self, channel: Any) -> bool:
+        return True
+
     async def authenticate(self, conversation: Any) -> Any:
         while True:
             await conversation.challenge(b"and then?")

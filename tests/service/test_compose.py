@@ -22,7 +22,9 @@ from popserv.accounts.sqlite import Database
 from popserv.auth.account import Account
 from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
+from popserv.net.channel import CLEAR
 from popserv.net.listener import Listener
+from popserv.net.offer import offer
 from popserv.pools import InlinePool
 from popserv.service.access import BuildContext, accounts, open_store, store
 from popserv.service.compose import Composer, build
@@ -71,15 +73,18 @@ class OfferTests(SynchronousTestCase):
         listener = self.listener('auth.mechanisms = ["user"]')
         self.assertEqual((listener.mechanisms, listener.user), ((), True))
 
+    def offers_apop(self, text: str, checkers: list[Any] | None = None) -> bool:
+        return offer(self.listener(text, checkers), IPv4Address("TCP", "127.0.0.1", 1), CLEAR).apop
+
     def test_apop_needs_a_checker_that_can_verify_it(self) -> None:
         named = 'auth.mechanisms = ["default", "apop"]\n'
-        self.assertFalse(self.listener(named).apop)
-        self.assertTrue(self.listener(named + 'auth.checkers = ["passwd-file:users"]').apop)
-        self.assertFalse(self.listener('auth.checkers = ["passwd-file:users"]').apop)
+        self.assertFalse(self.offers_apop(named))
+        self.assertTrue(self.offers_apop(named + 'auth.checkers = ["passwd-file:users"]'))
+        self.assertFalse(self.offers_apop('auth.checkers = ["passwd-file:users"]'))
 
     def test_given_checkers_replace_those_of_the_configuration(self) -> None:
         text = 'auth.checkers = ["sqlite:missing.db"]\nauth.mechanisms = ["apop"]'
-        self.assertTrue(self.listener(text, [InMemoryUsernamePasswordDatabaseDontUse(fred=b"secret")]).apop)
+        self.assertTrue(self.offers_apop(text, [InMemoryUsernamePasswordDatabaseDontUse(fred=b"secret")]))
 
 
 class CleartextTests(SynchronousTestCase):

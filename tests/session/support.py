@@ -152,7 +152,9 @@ def table(
 ) -> Table:
     """A new session in AUTHORIZATION."""
     dialect = Dialect.of(extensions) if extensions else STANDARD
-    return Table(Session(offer, Limits(**limits), timestamp=timestamp, dialect=dialect), Maildrop(messages))
+    session = Session(offer, Limits(**limits), dialect=dialect)
+    session.begin(offer, timestamp, tls=False)
+    return Table(session, Maildrop(messages))
 
 
 def logged_in(messages: Sequence[bytes] = MESSAGES, **more: Any) -> Table:

@@ -22,6 +22,8 @@ from tests.stores.maildirs import MaildirTestCase
 @attrs.frozen
 class Context:
     base: Path
+    case: str = "fold"
+    secret: bytes = b"s" * 32
     lock: str = "exclusive"
     reactor: Clock = attrs.Factory(Clock)
     disk: InlinePool = attrs.Factory(InlinePool)
