@@ -8,6 +8,11 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast the machine is, and what else it does, is nothing that a test can hold.
+settings.register_profile("popserv", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("popserv")
 
 
 @pytest.fixture(scope="session", autouse=True)
