@@ -60,6 +60,21 @@ class LoginRefused(PopError):
     default = "authentication failed"
 
 
+class LoginBarred(LoginRefused):
+    """The credentials are good and a rule of ours is against it. Told to nobody: the text is for the log."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class LoginTooSoon(PopError):
+    """The credentials are good, the last login was too short a time ago (RFC 2449 section 8.1.1)."""
+
+    code = "LOGIN-DELAY"
+    default = "minimum time between logins not over"
+
+
 class MaildropInUse(PopError):
     """The credentials are good, the maildrop is locked by another session (RFC 2449 section 8.1.2)."""
 
@@ -79,6 +94,12 @@ class SystemBroken(PopError):
 
     code = "SYS/PERM"
     default = "system problem, ask your administrator"
+
+
+class TooManySessions(SystemTrouble):
+    """The account has as many sessions as it may have."""
+
+    default = "too many sessions of this account"
 
 
 class StoreUnavailable(SystemTrouble):

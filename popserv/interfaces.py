@@ -62,6 +62,7 @@ class IAccount(Interface):
     name: str = Attribute("the prepared account name; used for look-up, lock, throttle and logs")
     location: str = Attribute('"scheme:place" of this account\'s maildrop; "" = the store\'s own')
     home: str = Attribute('absolute home directory, for `{home}` in a location; "" = none')
+    mechanisms: frozenset[str] = Attribute("the ways to log in that are good enough, in lower case; empty = all")
 
 
 class IAccountDirectory(Interface):
@@ -255,6 +256,7 @@ class IOurCredentials(Interface):
     username: bytes = Attribute('the account name, prepared when a checker sees it; b"" = the secret tells who it is')
     authorization: bytes = Attribute('the identity to act as, prepared; b"" = that of the credentials')
     address: str = Attribute('where the client connects from, numeric; "" = not known')
+    trail: Any = Attribute("`popserv.auth.trail.Trail` that takes note of who is asked and what they say, or None")
 
     def prepared(case: Literal["fold", "keep"]) -> Any:
         """The same with the names prepared. Raises `popserv.auth.names.InvalidName`."""

@@ -16,3 +16,5 @@ class Account:
     name: str
     location: str = ""
     home: str = ""
+    mechanisms: frozenset[str] = frozenset()
+    """The ways to log in that are good enough, in lower case; none given: all that are offered."""

@@ -10,6 +10,7 @@ from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from zope.interface import implementer
 
+from popserv.auth.trail import Trail
 from popserv.interfaces import IAccount, IAccountDirectory, IAuthorizes, ICapable, IDummyCheck
 
 
@@ -35,9 +36,16 @@ class CheckerChain:
     checking a wrong secret takes.
     """
 
-    def __init__(self, checkers: Sequence[Any], may_act_as: Callable[[bytes, bytes], bool] = nobody) -> None:
-        """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second."""
+    def __init__(
+        self,
+        checkers: Sequence[Any],
+        may_act_as: Callable[[bytes, bytes], bool] = nobody,
+        labels: Sequence[str] = (),
+    ) -> None:
+        """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second. `labels`
+        are what a `popserv.auth.trail.Trail` calls the checkers."""
         self._checkers = list(checkers)
+        self._labels = list(labels) or [type(checker).__name__ for checker in checkers]
         self._may_act_as = may_act_as
         self.credentialInterfaces = list(
             {interface: None for checker in checkers for interface in checker.credentialInterfaces}
@@ -59,26 +67,35 @@ class CheckerChain:
         if authorization in (b"", avatar_id):
             return avatar_id
         if not (isinstance(avatar_id, bytes) and self._may_act_as(avatar_id, authorization)):
+            if (trail := getattr(credentials, "trail", None)) is not None:
+                trail.reason = "authorization"
             raise CredentialsRefused("may not act as somebody else")
         return authorization
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
         takers = [
-            checker
-            for checker in self._checkers
+            (checker, label)
+            for checker, label in zip(self._checkers, self._labels, strict=True)
             if any(interface.providedBy(credentials) for interface in checker.credentialInterfaces)
         ]
         if not takers:
             raise UnhandledCredentials("no checker takes these credentials")
-        for checker in takers:
+        asked = getattr(credentials, "trail", None) or Trail()
+        for checker, label in takers:
             try:
                 avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, credentials)
             except CredentialsRefused:
+                asked.asked(label, "refused")
                 raise
             except UnauthorizedLogin:
+                asked.asked(label, "unknown")
                 continue
+            except Exception:
+                asked.asked(label, "failed")
+                raise
+            asked.asked(label, "accepted")
             return avatar_id
-        for checker in takers:
+        for checker, _label in takers:
             if IDummyCheck.providedBy(checker):
                 await checker.check_nothing(credentials)
                 break

@@ -14,6 +14,7 @@ from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from zope.interface import implementer
 
 from popserv.auth.names import InvalidName, prepare, prepare_password
+from popserv.auth.trail import Trail
 
 
 @implementer(IUsernamePassword)
@@ -28,6 +29,7 @@ class Password:
     """The password before preparation, for hashes that others made of unprepared ones."""
     address: str = ""
     """Where the client connects from, numeric; "" = not known."""
+    trail: Trail | None = attrs.field(default=None, eq=False)
 
     def checkPassword(self, password: bytes) -> bool:
         return compare_digest(password, self.password)
@@ -54,6 +56,7 @@ class ApopDigest:
     authorization: bytes = b""
     address: str = ""
     """Where the client connects from, numeric; "" = not known."""
+    trail: Trail | None = attrs.field(default=None, eq=False)
 
     def checkPassword(self, password: bytes) -> bool:
         expected = md5(self.timestamp + password, usedforsecurity=False).hexdigest().encode("ascii")

@@ -16,7 +16,8 @@ from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
 from popserv.auth.names import InvalidName
-from popserv.errors import LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
+from popserv.auth.trail import Trail
+from popserv.errors import LoginBarred, LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
 from popserv.interfaces import IAuthorizes, ICapable, ILogin, IMaildrop, ISessionObserver
 
 
@@ -93,32 +94,40 @@ class LoginService:
                 return not ICapable.providedBy(checker) or checker.verifies(credential)
         return False
 
-    def login(self, credentials: Any, peer: Peer) -> Deferred[LoggedIn]:
-        return ensureDeferred(self._login(credentials, peer))
+    def login(self, credentials: Any, peer: Peer, trail: Trail | None = None) -> Deferred[LoggedIn]:
+        """See `popserv.interfaces.ILogin`; what happens inside is noted in `trail`."""
+        return ensureDeferred(self._login(credentials, peer, trail))
 
-    async def _login(self, credentials: Any, peer: Peer) -> LoggedIn:
+    async def _login(self, credentials: Any, peer: Peer, trail: Trail | None) -> LoggedIn:
         started = self._clock.seconds()
         name = credentials.username.decode("utf-8", "replace")
+        trail = Trail() if trail is None else trail
         try:
-            prepared = self._prepare(credentials, peer)
+            prepared = self._prepare(credentials, peer, trail)
             name = prepared.username.decode("utf-8")
             result = await self._ask_portal(prepared, peer)
-        except LoginRefused:
-            await self._refused(peer, name, started)
+        except LoginRefused as refusal:
+            if isinstance(refusal, LoginBarred):
+                trail.reason = "policy"
+            await self._refused(peer, name, trail, started)
             raise
         if self._throttle is not None:
             self._throttle.record_success(peer.address, name)
-        return await self._open(result, name, peer)
+        logged_in = await self._open(result, name, peer)
+        self._report("login", peer, logged_in.name, trail)
+        return logged_in
 
-    def _prepare(self, credentials: Any, peer: Peer) -> Any:
+    def _prepare(self, credentials: Any, peer: Peer, trail: Trail) -> Any:
         try:
             prepared = credentials.prepared(self._case)
         except InvalidName:
+            trail.reason = "invalid-name"
             raise LoginRefused() from None
         # RFC 4422 section 3.4.1: acting as somebody else needs a permission, and a checker that asks for it.
         if prepared.authorization not in (b"", prepared.username) and not self._authorizes(prepared):
+            trail.reason = "authorization"
             raise LoginRefused()
-        return attrs.evolve(prepared, address=peer.address)
+        return attrs.evolve(prepared, address=peer.address, trail=trail)
 
     def _authorizes(self, credentials: Any) -> bool:
         return any(
@@ -159,11 +168,22 @@ class LoginService:
             raise SystemBroken("this realm has no maildrop for POP3")
         return await self._adapt(avatar)
 
-    async def _refused(self, peer: Peer, name: str, started: float) -> None:
-        """Answer late, and by the clock from receipt, so that how long the check took does not show."""
+    def _report(self, event: str, peer: Peer, name: str, trail: Trail, **more: str) -> None:
         if self._observer is not None:
-            facts = {"session": peer.session, "peer": peer.address, "user": name, "mech": peer.mechanism}
-            self._observer.event("refused", tls=peer.tls, reason="credentials", **facts)
+            self._observer.event(
+                event,
+                session=peer.session,
+                peer=peer.address,
+                user=name,
+                mech=peer.mechanism,
+                tls=peer.tls,
+                checker=trail.checker,
+                **more,
+            )
+
+    async def _refused(self, peer: Peer, name: str, trail: Trail, started: float) -> None:
+        """Answer late, and by the clock from receipt, so that how long the check took does not show."""
+        self._report("refused", peer, name, trail, reason=trail.reason or "credentials")
         if self._throttle is None:
             return
         delay = self._throttle.record_failure(peer.address, name) - (self._clock.seconds() - started)

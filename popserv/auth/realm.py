@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -10,9 +12,22 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
+from popserv.auth.policy import Gate
 from popserv.errors import StoreBroken
-from popserv.interfaces import IAccountDirectory, IMaildrop, IMaildropStore
+from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildropStore
 from popserv.maildrop.adapters import MaildropMailbox
+
+
+class Once:
+    """Calls a function the first time that it is called."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 @attrs.frozen
@@ -21,8 +36,10 @@ class Leave:
 
     account: str
     _maildrop: IMaildrop
+    _left: Callable[[], None]
 
     def __call__(self) -> Deferred[None]:
+        self._left()
         return self._maildrop.close()
 
 
@@ -33,14 +50,18 @@ class MaildropRealm:
     Fails with what the store fails with, so that a maildrop in use and refused credentials stay different things.
     """
 
-    def __init__(self, directory: IAccountDirectory, store: IMaildropStore) -> None:
+    def __init__(self, directory: IAccountDirectory, store: IMaildropStore, gate: Gate | None = None) -> None:
+        """`gate` may be against a login though the credentials are good."""
         self._directory = directory
         self._store = store
+        self._gate = gate
 
-    def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Deferred[Any]:  # noqa: ARG002
-        return ensureDeferred(self._open(avatarId, interfaces))
+    def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Deferred[Any]:
+        return ensureDeferred(self._open(avatarId, mind, interfaces))
 
-    async def _open(self, avatar_id: bytes | tuple[()], interfaces: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+    async def _open(
+        self, avatar_id: bytes | tuple[()], mind: object, interfaces: tuple[Any, ...]
+    ) -> tuple[Any, Any, Any]:
         if not isinstance(avatar_id, bytes):
             raise StoreBroken("there is no maildrop for anonymous users")
         if IMaildrop not in interfaces and IMailboxPOP3 not in interfaces:
@@ -48,8 +69,22 @@ class MaildropRealm:
         account = await self._directory.account(avatar_id)
         if account is None:
             raise StoreBroken("this account has no maildrop")
-        maildrop = await self._store.open(account)
-        leave = Leave(account.name, maildrop)
+        maildrop = await self._enter(account, mind)
+        leave = Leave(account.name, maildrop, Once(partial(self._leave, account)))
         if IMaildrop in interfaces:
             return IMaildrop, maildrop, leave
         return IMailboxPOP3, MaildropMailbox(maildrop), leave
+
+    async def _enter(self, account: IAccount, mind: object) -> IMaildrop:
+        if self._gate is None:
+            return await self._store.open(account)
+        self._gate.enter(account, mind)
+        try:
+            return await self._store.open(account)
+        except BaseException:
+            self._gate.undo(account)
+            raise
+
+    def _leave(self, account: IAccount) -> None:
+        if self._gate is not None:
+            self._gate.leave(account)

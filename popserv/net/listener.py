@@ -39,6 +39,8 @@ class Listener:
     """Whether USER and PASS are offered at all."""
     apop: bool = False
     """Whether APOP is offered at all."""
+    login_delay: int = 0
+    """Seconds between two logins of one account; 0 for none."""
     extensions: Sequence[str] = ()
     """Names of modules of `popserv.session` whose commands are added."""
     directory: IAccountDirectory | None = None

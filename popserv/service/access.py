@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from popserv.auth.account import Account
-from popserv.auth.chain import DirectoryChain
+from popserv.auth.chain import CheckerChain, DirectoryChain
 from popserv.auth.names import prepare
+from popserv.auth.policy import Policy, Rule
 from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IDelivery, IMaildropStore
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
@@ -193,6 +194,39 @@ def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | No
         directory: IAccountDirectory = checker
         return directory
     return FilePasswordDirectory(checker, context.disk) if isinstance(checker, FilePasswordDB) else None
+
+
+def chain(config: Config, accounts: Accounts) -> CheckerChain:
+    """The one checker of the portal: all databases in order, and who may act as whom."""
+    masters = frozenset(_prepared(name, config) for name in config.policy.masters)
+    labels = [text.partition(":")[0] for text in config.auth.checkers]
+    if len(labels) != len(accounts.checkers):
+        labels = []
+    return CheckerChain(accounts.checkers, lambda avatar_id, _other: avatar_id.decode("utf-8") in masters, labels)
+
+
+def policy(config: Config) -> Policy:
+    """What `[policy]` says."""
+    table = config.policy
+    rules = [
+        Rule(tuple(_covered(name, config) for name in rule.accounts), rule.pop3, _lower(rule.mechanisms))
+        for rule in table.rules
+    ]
+    return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
+
+
+def _covered(name: str, config: Config) -> str:
+    if name == "*":
+        return name
+    return "@" + _prepared(name[1:], config) if name.startswith("@") else _prepared(name, config)
+
+
+def _prepared(name: str, config: Config) -> str:
+    return prepare(name.encode("utf-8"), config.auth.case)
+
+
+def _lower(mechanisms: Sequence[str]) -> frozenset[str]:
+    return frozenset(names.mechanisms(tuple(mechanisms)))
 
 
 def open_store(config: Config, pool: Pool) -> OpenStore:

@@ -11,9 +11,9 @@ import attrs
 from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
-from popserv.auth.chain import CheckerChain
 from popserv.auth.login import LoginService
 from popserv.auth.names import prepare
+from popserv.auth.policy import Gate, Ledger
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
 from popserv.interfaces import IMechanism
@@ -79,6 +79,7 @@ class Composer:
         self._hashing = hashing_pool(reactor)
         self._store: tuple[tuple[Maildrop, str], StoreRouter] | None = None
         self._throttle: tuple[float, Throttle] | None = None
+        self._ledger = Ledger(reactor)
         self._observer = SessionLog()
         self.registry = Registry(Limits(), reactor)
 
@@ -102,6 +103,7 @@ class Composer:
             registry=self.registry,
             tls=self._certificates(config),
             login=login,
+            login_delay=config.policy.login_delay,
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
             delivery=store,
@@ -120,8 +122,9 @@ class Composer:
         return self._store[1]
 
     def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
-        portal = Portal(MaildropRealm(accounts.directory_after_login(), store))
-        portal.registerChecker(CheckerChain(accounts.checkers))
+        gate = Gate(access.policy(config), self._ledger)
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), store, gate))
+        portal.registerChecker(access.chain(config, accounts))
         delay = config.auth.failure_delay
         if self._throttle is None or self._throttle[0] != delay:
             self._throttle = (delay, Throttle(self._reactor, delay))

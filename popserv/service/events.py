@@ -1,4 +1,4 @@
-"""What sessions did, in the log: one line at the end of each, and one for each refused login.
+"""What sessions did, in the log: one line for each login, refused or not, and one at the end of each session.
 
 The line of a refused login has a fixed form, for programs such as fail2ban: it begins ``login refused: peer=ADDRESS``.
 Whatever comes from outside is escaped, so that a line is always one line and no value looks like another field.
@@ -52,6 +52,8 @@ class SessionLog:
     def event(self, name: str, **facts: Any) -> None:
         if name == "closed":
             self.log.info("{line}", line=line(_session(facts)), facts=facts)
+        elif name == "login":
+            self.log.info("login: {line}", line=line(_login(facts)), facts=facts)
         elif name == "refused":
             self.log.warn("login refused: {line}", line=line(_refusal(facts)), facts=facts)
         elif name == "delivered":
@@ -71,5 +73,9 @@ def _session(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     return shown
 
 
+def _login(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "checker")}
+
+
 def _refusal(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "reason")}
+    return {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "reason", "checker")}

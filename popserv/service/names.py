@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from popserv import plugins
+from popserv.auth.names import InvalidName, prepare
 
 LATER = "this version of popserv does not have it"
 
@@ -102,6 +103,20 @@ def check_mechanism(name: str) -> None:
     """Raises `ValueError` unless `name` is a way to log in."""
     if name.lower() not in (*WITHOUT_SASL, "default"):
         look_up("sasl", name.lower())
+
+
+def check_account(name: str) -> None:
+    """Raises `ValueError` unless some account can have this name."""
+    try:
+        prepare(name.encode("utf-8"))
+    except InvalidName as error:
+        raise ValueError(f"no account can have this name: {error}") from None
+
+
+def check_accounts_covered(covered: str) -> None:
+    """Raises `ValueError` unless it is a name, ``@domain``, or ``*`` for all accounts."""
+    if covered != "*":
+        check_account(covered.removeprefix("@"))
 
 
 def check_extension(name: str) -> None:

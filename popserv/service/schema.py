@@ -166,6 +166,38 @@ class Auth:
 
 
 @attrs.frozen
+class PolicyRule:
+    """What holds for some accounts; the first rule that covers an account is the one."""
+
+    accounts: tuple[str, ...] = attrs.field(validator=_not_empty, metadata={"each": names.check_accounts_covered})
+    """Account names, "@example.org" for all of a domain, "*" for all."""
+    pop3: bool = True
+    """Whether they may log in at all."""
+    mechanisms: tuple[str, ...] = attrs.field(default=(), metadata={"each": names.check_mechanism})
+    """The ways that are good enough; none given: all."""
+
+
+@attrs.frozen
+class Policy:
+    """Who may log in how, and how often, once the credentials are good."""
+
+    rules: tuple[PolicyRule, ...] = attrs.field(
+        default=(), metadata={"sample": ({"accounts": ["@example.org"], "mechanisms": ["plain"]},)}
+    )
+    """For accounts and domains: accounts, pop3 = false to keep them out, mechanisms that are good enough. The first
+    rule that covers an account holds: [{accounts = ["joe"], pop3 = false}, {accounts = ["*"], mechanisms = ["plain"]}].
+    """
+    masters: tuple[str, ...] = attrs.field(default=(), metadata={"each": names.check_account})
+    """Accounts that may log in to the maildrop of any other, by its name as the authorization identity."""
+    login_delay: int = attrs.field(default=0, validator=_least(0))
+    """Seconds between two logins of one account, told by CAPA (RFC 2449 section 6.5); 0 is none."""
+    login_burst: int = attrs.field(default=1, validator=_least(1))
+    """Logins that may follow each other at once before login_delay holds."""
+    sessions_per_account: int = attrs.field(default=20, validator=_least(0))
+    """Sessions of one account at a time, where maildrop.lock permits more than one; 0 is any number."""
+
+
+@attrs.frozen
 class Maildrop:
     """Where mail is kept."""
 
@@ -232,6 +264,7 @@ class Config:
     listen: tuple[Listen, ...] = ()
     tls: Tls = attrs.field(factory=Tls)
     auth: Auth = attrs.field(factory=Auth)
+    policy: Policy = attrs.field(factory=Policy)
     maildrop: Maildrop = attrs.field(factory=Maildrop)
     pop3: Pop3 = attrs.field(factory=Pop3)
     lmtp: Lmtp = attrs.field(factory=Lmtp)

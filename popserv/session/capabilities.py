@@ -31,6 +31,8 @@ class Offer:
     """APOP is permitted; only then the greeting has a timestamp (RFC 2449 section 6: it is the announcement)."""
     stls: bool = False
     """STLS is permitted."""
+    login_delay: int = 0
+    """Seconds between two logins of one account, 0 for none (RFC 2449 section 6.5)."""
 
 
 NOTHING = Offer(user=False)
@@ -69,6 +71,11 @@ def _expire(_offer: Offer, _state: State) -> str:
     return "NEVER"
 
 
+def _login_delay(offer: Offer, _state: State) -> str | None:
+    # RFC 2449 section 6.5: the same for every account.
+    return str(offer.login_delay) if offer.login_delay else None
+
+
 def _implementation(_offer: Offer, state: State) -> str | None:
     # RFC 2449 section 6.9 permits TRANSACTION only: no version for strangers.
     return f"popserv-{__version__}" if state is State.TRANSACTION else None
@@ -83,6 +90,7 @@ STANDARD = (
     Capability("RESP-CODES", _always, "RFC 2449 section 6.4"),
     Capability("AUTH-RESP-CODE", _always, "RFC 3206 section 6"),
     Capability("PIPELINING", _always, "RFC 2449 section 6.6"),
+    Capability("LOGIN-DELAY", _login_delay, "RFC 2449 section 6.5"),
     Capability("EXPIRE", _expire, "RFC 2449 section 6.7"),
     Capability("IMPLEMENTATION", _implementation, "RFC 2449 section 6.9"),
 )

@@ -111,7 +111,7 @@ class Logins(SynchronousTestCase):
         login = service(Checker(UnauthorizedLogin()), observer=observer)
         self.failureResultOf(login.login(Password(b"Fred", b"hunter2"), PEER), LoginRefused)
         facts = {"session": "s-1", "peer": "192.0.2.1", "user": "fred", "mech": "USER", "tls": ""}
-        self.assertEqual(observer.named("refused"), [facts | {"reason": "credentials"}])
+        self.assertEqual(observer.named("refused"), [facts | {"checker": "", "reason": "credentials"}])
 
     def test_an_avatar_of_another_kind_is_logged_out(self) -> None:
         class Realm:

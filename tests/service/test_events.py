@@ -56,7 +56,7 @@ class SessionLogTests(SynchronousTestCase):
         facts = {"session": "5f-1", "peer": "192.0.2.1", "user": "fred", "mech": "PLAIN", "tls": ""}
         self.assertEqual(
             logged("refused", reason="credentials", **facts),
-            "login refused: peer=192.0.2.1 session=5f-1 user=fred mech=PLAIN tls=- reason=credentials\n",
+            "login refused: peer=192.0.2.1 session=5f-1 user=fred mech=PLAIN tls=- reason=credentials checker=-\n",
         )
 
     def test_a_name_cannot_make_up_fields_or_lines(self) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import attrs
+
 from popserv import __version__
 from popserv.session.capabilities import STANDARD, Offer
 from popserv.session.states import State
@@ -73,13 +75,18 @@ def test_EX_013_sasl_stays_after_auth() -> None:
     assert "SASL PLAIN" in lines(logged_in().say(b"CAPA"))
 
 
-def test_EX_015_login_delay_is_not_announced_since_it_is_not_enforced() -> None:
-    assert not [line for line in lines(logged_in().say(b"CAPA")) if line.startswith("LOGIN-DELAY")]
-
-
 def test_EX_040_expire_never_since_nothing_is_removed() -> None:
     assert "EXPIRE NEVER" in lines(table().say(b"CAPA"))
     assert "EXPIRE NEVER" in lines(logged_in().say(b"CAPA"))
+
+
+def test_EX_017_login_delay_is_told_where_there_is_one_and_is_the_same_in_both_states() -> None:
+    assert not any(line.startswith("LOGIN-DELAY") for line in lines(table().say(b"CAPA")))
+    new = logged_in()
+    new.session.offer = attrs.evolve(new.session.offer, login_delay=60)
+    assert "LOGIN-DELAY 60" in lines(new.say(b"CAPA"))
+    new = table(offer=Offer(user=True, login_delay=60))
+    assert "LOGIN-DELAY 60" in lines(new.say(b"CAPA"))
 
 
 def test_EX_041_expire_never_in_both_states() -> None:

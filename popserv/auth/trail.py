@@ -1,0 +1,24 @@
+"""What became of a login inside: for the log and for diagnosis, never for the client."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.define
+class Trail:
+    """One login's way through the account databases."""
+
+    answers: list[tuple[str, str]] = attrs.Factory(list)
+    """Each database that was asked, as the configuration names it, and what it said."""
+    checker: str = ""
+    """The database that let the credentials pass."""
+    reason: str = ""
+    """Why there is no login: a class of reasons, one word."""
+
+    def asked(self, checker: str, answer: str) -> None:
+        """A database has answered: "accepted", "unknown", "refused" or "failed"."""
+        self.answers.append((checker, answer))
+        if answer == "accepted":
+            self.checker = checker
+        self.reason = {"unknown": "unknown-account", "refused": "credentials"}.get(answer, "")
