@@ -353,6 +353,7 @@ class IBuildContext(Interface):
     reactor: Any = Attribute("the reactor, also the clock")
     disk: Pool = Attribute("for file system work")
     hashing: Pool = Attribute("for password hashes")
+    successes: Any = Attribute("`popserv.auth.success_cache.SuccessCache` of all databases, or None")
     hostname: str = Attribute("this server's name")
     case: Literal["fold", "keep"] = Attribute("how account names are prepared, for `popserv.auth.names.prepare`")
     secret: bytes = Attribute("32 octets that nobody else knows and that outlive a restart, where the host permits it")

@@ -20,6 +20,7 @@ from zope.interface import implementer
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
 from popserv.auth.passwd_lines import Entry, Users, parse
 from popserv.auth.passwords import UnusableHash, canonical_scheme, plain_secret
+from popserv.auth.success_cache import SuccessCache
 from popserv.auth.verifier import PasswordVerifier
 from popserv.errors import SystemBroken, SystemTrouble
 from popserv.interfaces import IAccount, IAccountDirectory, IAccounts, IBuildContext, IDummyCheck
@@ -70,13 +71,14 @@ class PasswdFile:
         hashing: Pool,
         default_scheme: str = "CRYPT",
         case: Literal["fold", "keep"] = "fold",
+        successes: SuccessCache | None = None,
     ) -> None:
         """`default_scheme` is that of passwords without a prefix, `case` how the names in the file are prepared."""
         self._path = path
         self._disk = disk
         self._default_scheme = default_scheme
         self._case = case
-        self._verifier = PasswordVerifier(hashing, default_scheme)
+        self._verifier = PasswordVerifier(hashing, default_scheme, successes)
         self._reading: Reading | None = None
         self._complaint = ""
 
@@ -181,7 +183,9 @@ class PasswdFilePlugin:
     def build(self, argument: str, options: Options, context: IBuildContext) -> PasswdFile:
         """Raises `popserv.auth.passwords.UnknownScheme`, a `ValueError`, for a default scheme that is none."""
         scheme = canonical_scheme(options.default_scheme)
-        return PasswdFile(context.path(argument), context.disk, context.hashing, scheme, context.case)
+        return PasswdFile(
+            context.path(argument), context.disk, context.hashing, scheme, context.case, context.successes
+        )
 
 
 plugin = PasswdFilePlugin()

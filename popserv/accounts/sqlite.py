@@ -25,6 +25,7 @@ from popserv.auth.account import Account
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
 from popserv.auth.names import InvalidName, prepare
 from popserv.auth.passwords import hash_password
+from popserv.auth.success_cache import SuccessCache
 from popserv.auth.verifier import PasswordVerifier
 from popserv.errors import SystemBroken, SystemTrouble
 from popserv.interfaces import IAccount, IAccountDirectory, IAccounts, IBuildContext, IDummyCheck
@@ -252,10 +253,10 @@ class SqliteAccounts:
     log = Logger()
     credentialInterfaces = (IUsernamePassword,)
 
-    def __init__(self, database: Database, disk: Pool, hashing: Pool) -> None:
+    def __init__(self, database: Database, disk: Pool, hashing: Pool, successes: SuccessCache | None = None) -> None:
         self._database = database
         self._disk = disk
-        self._verifier = PasswordVerifier(hashing)
+        self._verifier = PasswordVerifier(hashing, successes=successes)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         return ensureDeferred(self._check(credentials))
@@ -316,7 +317,7 @@ class SqlitePlugin:
         return []
 
     def build(self, argument: str, options: Options, context: IBuildContext) -> SqliteAccounts:  # noqa: ARG002
-        return SqliteAccounts(Database(context.path(argument)), context.disk, context.hashing)
+        return SqliteAccounts(Database(context.path(argument)), context.disk, context.hashing, context.successes)
 
 
 plugin = SqlitePlugin()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from popserv.auth.passwords import UnusableHash, dummy_hash, verify
+from popserv.auth.success_cache import SuccessCache
 from popserv.pools import Pool
 
 
@@ -20,10 +21,11 @@ class PasswordVerifier:
 
     log = Logger()
 
-    def __init__(self, hashing: Pool, default_scheme: str = "PLAIN") -> None:
-        """`default_scheme` is that of stored values without a prefix."""
+    def __init__(self, hashing: Pool, default_scheme: str = "PLAIN", successes: SuccessCache | None = None) -> None:
+        """`default_scheme` is that of stored values without a prefix; what `successes` knows is not checked again."""
         self._hashing = hashing
         self._default_scheme = default_scheme
+        self._successes = successes
         self.dummy = dummy_hash()
         """The stored value whose check, for nothing, is what an unknown name costs."""
 
@@ -36,7 +38,11 @@ class PasswordVerifier:
 
         A value that cannot be checked is logged and fits nothing.
         """
-        return self._hashing.run(self._fits, stored, _candidates(credentials)).addCallback(self._judge, name)
+        candidates = _candidates(credentials)
+        if self._successes is not None and self._successes.knows(stored, candidates[-1]):
+            return succeed(True)
+        checked = self._hashing.run(self._fits, stored, candidates).addCallback(self._judge, name)
+        return checked.addCallback(self._remember, stored, candidates[-1])
 
     def check_dummy(self, credentials: Any) -> Deferred[None]:
         """Do the work of `check` for nothing: a Deferred None."""
@@ -52,6 +58,11 @@ class PasswordVerifier:
 
     def _any(self, stored: str, candidates: tuple[bytes, ...]) -> bool:
         return any(verify(stored, password, self._default_scheme) for password in candidates)
+
+    def _remember(self, fits: bool, stored: str, typed: bytes) -> bool:
+        if fits and self._successes is not None:
+            self._successes.remember(stored, typed)
+        return fits
 
     def _judge(self, verdict: bool | UnusableHash, name: str) -> bool:
         if isinstance(verdict, UnusableHash):

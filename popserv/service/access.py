@@ -19,6 +19,7 @@ from popserv.auth.account import Account
 from popserv.auth.chain import CheckerChain, DirectoryChain
 from popserv.auth.names import prepare
 from popserv.auth.policy import Policy, Rule
+from popserv.auth.success_cache import SuccessCache
 from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IDelivery, IMaildropStore
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
@@ -37,6 +38,7 @@ class BuildContext:
     reactor: Any
     disk: Pool
     hashing: Pool
+    successes: SuccessCache
     hostname: str
     case: Literal["fold", "keep"]
     secret: bytes = attrs.field(repr=False)
@@ -54,6 +56,7 @@ class BuildContext:
             reactor,
             disk,
             hashing,
+            SuccessCache(reactor, config.auth.remember_seconds),
             config.server.hostname,
             config.auth.case,
             host_secret(),

@@ -160,6 +160,8 @@ class Auth:
     """Seconds until a refused login is answered; doubles up to 15, by address and by account. 0 is off."""
     max_failures: int = attrs.field(default=_LIMITS.login_failures, validator=_least(1))
     """Refused logins on one connection."""
+    remember_seconds: float = attrs.field(default=300.0, validator=_least(0))
+    """For so long a password that was right is not hashed again, unless the account changes; 0 is not at all."""
     case: Literal["fold", "keep"] = "fold"
     """Account names are prepared (SASLprep) and then folded to lower case, or kept."""
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "accounts"})

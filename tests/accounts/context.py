@@ -37,6 +37,7 @@ class Context:
     directory: Path
     disk: Any = attrs.Factory(InlinePool)
     hashing: Any = attrs.Factory(InlinePool)
+    successes: Any = None
     reactor: Any = attrs.Factory(Clock)
     hostname: str = "mail.example.org"
     case: Any = "fold"

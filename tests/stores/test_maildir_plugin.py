@@ -28,6 +28,7 @@ class Context:
     reactor: Clock = attrs.Factory(Clock)
     disk: InlinePool = attrs.Factory(InlinePool)
     hashing: InlinePool = attrs.Factory(InlinePool)
+    successes: None = None
     hostname: str = "mail.example.org"
 
     def path(self, relative: str) -> Path:
