@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from popserv.service.access import BuildContext
     from popserv.service.schema import Config
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 EX_FAILED = 1
@@ -50,6 +52,31 @@ def read_config(file: Path | None, serving: bool = True) -> Config:
         return load(file, serving)
     except ConfigErrors as errors:
         raise Failed(errors.lines, EX_CONFIG) from None
+
+
+def run_in_reactor(config: Config, work: Callable[[BuildContext], Coroutine[Any, Any, T]]) -> T:
+    """What `work` results in, with a reactor and pools for as long as it takes. Raises what it raises."""
+    from twisted.internet import reactor
+    from twisted.internet.defer import ensureDeferred
+
+    from popserv.service.access import BuildContext
+    from popserv.service.compose import disk_pool, hashing_pool
+
+    pools = disk_pool(reactor), hashing_pool(reactor)
+    results: list[T] = []
+    failures: list[Any] = []
+
+    def begin() -> None:
+        done = ensureDeferred(work(BuildContext.of(config, reactor, *pools)))
+        done.addCallbacks(results.append, failures.append).addBoth(lambda _: reactor.stop())
+
+    reactor.callWhenRunning(begin)
+    for pool in pools:
+        reactor.addSystemEventTrigger("after", "shutdown", pool.stop)
+    reactor.run()
+    if failures:
+        failures[0].raiseException()
+    return results[0]
 
 
 def password_options(command: F) -> F:

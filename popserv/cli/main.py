@@ -14,6 +14,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "run": ("popserv.cli.run", "run"),
     "check": ("popserv.cli.check", "check"),
     "user": ("popserv.cli.user", "user"),
+    "auth": ("popserv.cli.auth", "auth"),
     "pw": ("popserv.cli.pw", "pw"),
     "deliver": ("popserv.cli.deliver", "deliver"),
     "config": ("popserv.cli.config", "config"),
