@@ -13,7 +13,7 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
-from popserv.accounts.sqlite import Database
+from popserv.auth.account_database import Database
 from popserv.auth.credentials import Password
 from popserv.service.config import from_table
 from popserv.tap import Options

@@ -48,7 +48,7 @@ def quickstart(
 
     Run again, it keeps everything and serves.
     """
-    from popserv.accounts.sqlite import AccountsError
+    from popserv.auth.account_database import AccountsError
     from popserv.auth.names import InvalidName
     from popserv.service.quickstart import Place, QuickstartTrouble
 
@@ -83,7 +83,7 @@ def _make(place: Place, ports: Mapping[str, int], user: str | None, password: by
 
 def _keep(place: Place, ports: Mapping[str, int], user: str | None, password: bytes | None) -> str:
     """The name of the account that is there; anything asked for that is not so is an error."""
-    from popserv.accounts.sqlite import NoSuchAccount
+    from popserv.auth.account_database import NoSuchAccount
     from popserv.service.quickstart import QuickstartTrouble, account_name, first_account, has_password, ports_of
 
     kept = f"is kept as it is; remove {place.directory} to begin anew"

@@ -12,7 +12,7 @@ import click
 from popserv.cli.common import EX_CONFIG, Failed, config_option, password_options, read_config, read_password
 
 if TYPE_CHECKING:
-    from popserv.accounts.sqlite import Database
+    from popserv.auth.account_database import Database
     from popserv.service.schema import Config
 
 
@@ -64,7 +64,7 @@ def list_accounts(config_file: Path | None) -> None:
 
 def database(config: Config) -> Database:
     """The first sqlite database of `config`."""
-    from popserv.accounts.sqlite import Database
+    from popserv.auth.account_database import Database
 
     for checker in config.auth.checkers:
         kind, _, argument = checker.partition(":")
@@ -81,7 +81,7 @@ def _prepared(config: Config, name: str) -> str:
 
 @contextmanager
 def _complaints(name: str = "") -> Iterator[None]:
-    from popserv.accounts.sqlite import AccountsError, DatabaseUnusable
+    from popserv.auth.account_database import AccountsError, DatabaseUnusable
     from popserv.auth.names import InvalidName
 
     try:

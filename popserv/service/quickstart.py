@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import attrs
 from twisted.internet.defer import Deferred
 
-from popserv.accounts.sqlite import Database
 from popserv.auth import passwords
+from popserv.auth.account_database import Database
 from popserv.auth.names import prepare, prepare_password
 from popserv.pools import InlinePool
 from popserv.service.access import open_store

@@ -13,7 +13,7 @@ import attrs
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from popserv.accounts.sqlite import Database
+from popserv.auth.account_database import Database
 from popserv.interfaces import IBuildContext
 from popserv.pools import InlinePool
 

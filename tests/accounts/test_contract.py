@@ -7,7 +7,8 @@ from functools import cache
 from twisted.trial.unittest import TestCase
 
 from popserv.accounts.passwd_file import PasswdFile
-from popserv.accounts.sqlite import Database, SqliteAccounts
+from popserv.accounts.sqlite import SqliteAccounts
+from popserv.auth.account_database import Database
 from popserv.auth.passwords import hash_password
 from popserv.pools import InlinePool
 from popserv.testing.accounts import MemoryAccounts

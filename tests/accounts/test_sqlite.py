@@ -16,15 +16,15 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from popserv import plugins
-from popserv.accounts import sqlite
-from popserv.accounts.sqlite import (
+from popserv.accounts.sqlite import SqliteAccounts
+from popserv.auth import account_database as sqlite
+from popserv.auth.account_database import (
     AccountExists,
     AccountsError,
     Database,
     DatabaseBusy,
     DatabaseUnusable,
     NoSuchAccount,
-    SqliteAccounts,
 )
 from popserv.auth.chain import CheckerChain, CredentialsRefused, UnknownAccount
 from popserv.auth.credentials import Password
@@ -151,7 +151,7 @@ class DatabaseTests(SynchronousTestCase):
 
     def test_several_processes_make_one_file_together(self):
         code = (
-            "import sys; from pathlib import Path; from popserv.accounts.sqlite import Database;"
+            "import sys; from pathlib import Path; from popserv.auth.account_database import Database;"
             "Database(Path(sys.argv[1])).create()"
         )
         makers = [subprocess.Popen([sys.executable, "-c", code, str(self.path)]) for _ in range(3)]

@@ -14,7 +14,7 @@ from stat import S_IMODE
 import pytest
 from click.testing import CliRunner, Result
 
-from popserv.accounts.sqlite import Database
+from popserv.auth.account_database import Database
 from popserv.cli.main import main
 from popserv.service.certificate import read
 from popserv.service.config import load

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from popserv.accounts.sqlite import Database
+from popserv.auth.account_database import Database
 from popserv.auth.passwords import verify
 from popserv.cli.main import VERBS, main
 from popserv.service.describe import describe, reference

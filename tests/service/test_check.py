@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import trustme
 
-from popserv.accounts.sqlite import Database
+from popserv.auth.account_database import Database
 from popserv.service.check import Problem, problems
 from popserv.service.config import load
 

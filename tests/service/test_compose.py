@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from popserv.accounts.sqlite import Database
 from popserv.auth.account import Account
+from popserv.auth.account_database import Database
 from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
 from popserv.net.channel import CLEAR
