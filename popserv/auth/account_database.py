@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,22 @@ MIGRATIONS: Sequence[Sequence[str]] = (
             scheme TEXT NOT NULL,
             value TEXT NOT NULL,
             PRIMARY KEY (account, scheme)
+        )""",
+    ),
+    (
+        "ALTER TABLE accounts ADD COLUMN main_password INTEGER NOT NULL DEFAULT 1 CHECK (main_password IN (0, 1))",
+        "ALTER TABLE accounts ADD COLUMN mechanisms TEXT NOT NULL DEFAULT ''",
+        """CREATE TABLE app_passwords (
+            account TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE,
+            label TEXT NOT NULL,
+            stored TEXT NOT NULL,
+            created TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+            expires TEXT NOT NULL DEFAULT '',
+            networks TEXT NOT NULL DEFAULT '',
+            protocols TEXT NOT NULL DEFAULT 'pop3',
+            last_used TEXT NOT NULL DEFAULT '',
+            last_address TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (account, label)
         )""",
     ),
 )
@@ -76,6 +92,10 @@ class AccountRecord:
     home: str
     enabled: bool
     created: str
+    main_password: bool
+    """Whether the account's own password may be used; application passwords may, in any case."""
+    mechanisms: frozenset[str]
+    """The ways to log in that are good enough, in lower case; none: all."""
 
 
 @attrs.frozen
@@ -90,7 +110,7 @@ class Database:
 
     def create(self) -> None:
         """Make the file, for nobody else to read, unless it is there."""
-        with self._transaction("create"):
+        with self.transaction("create"):
             pass
 
     def add(self, name: str, password: bytes, *, location: str = "", home: str = "") -> None:
@@ -98,7 +118,7 @@ class Database:
         if name != prepare(name.encode("utf-8"), "keep", stored=True):
             raise InvalidName("it is not prepared")
         verifiers = _verifiers(password)
-        with self._transaction("create") as connection:
+        with self.transaction("create") as connection:
             try:
                 connection.execute(
                     "INSERT INTO accounts (name, location, home) VALUES (?, ?, ?)", (name, location, home)
@@ -110,20 +130,51 @@ class Database:
     def passwd(self, name: str, password: bytes) -> None:
         """Replace everything that is kept of the password. Raises `NoSuchAccount` and `InvalidName`."""
         verifiers = _verifiers(password)
-        with self._transaction("write") as connection:
-            _expect(connection.execute("SELECT 1 FROM accounts WHERE name = ?", (name,)).fetchone() is not None)
+        with self.transaction("write") as connection:
+            expect_account(connection, name)
             connection.execute("DELETE FROM verifiers WHERE account = ?", (name,))
             _write_verifiers(connection, name, verifiers)
 
-    def enable(self, name: str, enabled: bool = True) -> None:
-        """Let the account log in, or not; its mail keeps coming in. Raises `NoSuchAccount`."""
-        with self._transaction("write") as connection:
-            _expect(connection.execute("UPDATE accounts SET enabled = ? WHERE name = ?", (enabled, name)).rowcount == 1)
+    def change(
+        self,
+        name: str,
+        *,
+        enabled: bool | None = None,
+        main_password: bool | None = None,
+        mechanisms: Collection[str] | None = None,
+        location: str | None = None,
+        home: str | None = None,
+    ) -> None:
+        """Change what is not None; see `AccountRecord`. Raises `NoSuchAccount`.
+
+        An account that is not `enabled` cannot log in; its mail keeps coming in.
+        """
+        listed = None if mechanisms is None else " ".join(sorted(mechanisms))
+        with self.transaction("write") as connection:
+            expect_account(connection, name)
+            connection.execute(
+                "UPDATE accounts SET enabled = coalesce(?, enabled), main_password = coalesce(?, main_password),"
+                " mechanisms = coalesce(?, mechanisms), location = coalesce(?, location), home = coalesce(?, home)"
+                " WHERE name = ?",
+                (enabled, main_password, listed, location, home, name),
+            )
+
+    def replace_verifiers(self, name: str, known: str, password: bytes) -> None:
+        """Make the verifiers anew of the same password, unless `known` is not the argon2id value any more."""
+        verifiers = _verifiers(password)
+        with self.transaction("write") as connection:
+            row = connection.execute(
+                "SELECT value FROM verifiers WHERE account = ? AND scheme = ?", (name, VERIFIER_SCHEMES[0])
+            ).fetchone()
+            if row is not None and f"{{{VERIFIER_SCHEMES[0]}}}{row[0]}" == known:
+                connection.execute("DELETE FROM verifiers WHERE account = ?", (name,))
+                _write_verifiers(connection, name, verifiers)
 
     def remove(self, name: str) -> None:
         """Forget the account; its maildrop is not touched. Raises `NoSuchAccount`."""
-        with self._transaction("write") as connection:
-            _expect(connection.execute("DELETE FROM accounts WHERE name = ?", (name,)).rowcount == 1)
+        with self.transaction("write") as connection:
+            expect_account(connection, name)
+            connection.execute("DELETE FROM accounts WHERE name = ?", (name,))
 
     def get(self, name: str) -> AccountRecord:
         """The account of this name. Raises `NoSuchAccount`."""
@@ -134,33 +185,21 @@ class Database:
 
     def find(self, name: str) -> AccountRecord | None:
         """The account of this name, or None."""
-        with self._transaction("read") as connection:
-            row = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
-        return None if row is None else _record(row)
+        with self.transaction("read") as connection:
+            return read_account(connection, name)
 
     def list(self) -> Sequence[AccountRecord]:
         """All accounts, sorted by name."""
-        with self._transaction("read") as connection:
+        with self.transaction("read") as connection:
             return [_record(row) for row in connection.execute(f"{_SELECT} ORDER BY name")]
 
-    def password_verifier(self, name: str) -> tuple[bool, str] | None:
-        """Whether the account is enabled and the stored value that its password is checked against, "" for none.
-
-        None when there is no such account.
-        """
-        with self._transaction("read") as connection:
-            row = connection.execute(
-                "SELECT enabled, scheme, value FROM accounts LEFT JOIN verifiers ON account = name"
-                " WHERE name = ? ORDER BY scheme = ? DESC LIMIT 1",
-                (name, VERIFIER_SCHEMES[0]),
-            ).fetchone()
-        if row is None:
-            return None
-        enabled, scheme, value = row
-        return bool(enabled), f"{{{scheme}}}{value}" if scheme else ""
+    def verifiers(self, name: str) -> Mapping[str, str]:
+        """What is kept of the account's password: ``{SCHEME}value`` by scheme; nothing for an unknown account."""
+        with self.transaction("read") as connection:
+            return read_verifiers(connection, name)
 
     @contextmanager
-    def _transaction(self, purpose: Literal["read", "write", "create"]) -> Iterator[sqlite3.Connection]:
+    def transaction(self, purpose: Literal["read", "write", "create"]) -> Iterator[sqlite3.Connection]:
         """A transaction at the newest schema: committed at the end, rolled back on an exception."""
         try:
             if purpose == "create":
@@ -184,12 +223,26 @@ class Database:
             raise DatabaseUnusable(f"{self.path}: {error}") from None
 
 
-_SELECT = "SELECT name, location, home, enabled, created FROM accounts"
+_SELECT = "SELECT name, location, home, enabled, created, main_password, mechanisms FROM accounts"
 
 
-def _record(row: tuple[str, str, str, int, str]) -> AccountRecord:
-    name, location, home, enabled, created = row
-    return AccountRecord(name, location, home, bool(enabled), created)
+def read_account(connection: sqlite3.Connection, name: str) -> AccountRecord | None:
+    """The account of this name, or None, in a transaction that is open."""
+    row = connection.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
+    return None if row is None else _record(row)
+
+
+def read_verifiers(connection: sqlite3.Connection, name: str) -> Mapping[str, str]:
+    """``{SCHEME}value`` by scheme, in a transaction that is open."""
+    rows = connection.execute("SELECT scheme, value FROM verifiers WHERE account = ?", (name,))
+    return {scheme: f"{{{scheme}}}{value}" for scheme, value in rows}
+
+
+def _record(row: tuple[str, str, str, int, str, int, str]) -> AccountRecord:
+    name, location, home, enabled, created, main_password, mechanisms = row
+    return AccountRecord(
+        name, location, home, bool(enabled), created, bool(main_password), frozenset(mechanisms.split())
+    )
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -212,8 +265,9 @@ def _version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def _expect(found: bool) -> None:
-    if not found:
+def expect_account(connection: sqlite3.Connection, name: str) -> None:
+    """Raises `NoSuchAccount` if there is none of this name."""
+    if connection.execute("SELECT 1 FROM accounts WHERE name = ?", (name,)).fetchone() is None:
         raise NoSuchAccount("there is no account of this name")
 
 

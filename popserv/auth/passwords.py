@@ -30,6 +30,7 @@ __all__ = [
     "canonical_scheme",
     "dummy_hash",
     "hash_password",
+    "is_outdated",
     "plain_secret",
     "verify",
 ]
@@ -107,6 +108,12 @@ def dummy_hash() -> str:
     parameters = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
     salt, digest = _base64(os.urandom(hasher.salt_len)), _base64(os.urandom(hasher.hash_len))
     return f"{{ARGON2ID}}$argon2id$v=19${parameters}${salt.rstrip('=')}${digest.rstrip('=')}"
+
+
+def is_outdated(stored: str) -> bool:
+    """Whether this is an argon2id hash that new ones are better than."""
+    scheme, value = _parse(stored, "PLAIN")
+    return scheme == "ARGON2ID" and argon2.PasswordHasher().check_needs_rehash(value.decode("ascii", "replace"))
 
 
 def canonical_scheme(name: str) -> str:

@@ -218,8 +218,8 @@ def first_account(place: Place) -> str:
 
 def has_password(place: Place, name: str, password: bytes) -> bool:
     """Whether there is such an account with this password."""
-    found = place.accounts.password_verifier(name)
-    return found is not None and passwords.verify(found[1], prepare_password(password))
+    stored = place.accounts.verifiers(name).get("ARGON2ID")
+    return stored is not None and passwords.verify(stored, prepare_password(password))
 
 
 def account_name(typed: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from popserv.accounts.passwd_file import PasswdFile
@@ -45,4 +46,4 @@ class SqliteAccountsTests(BackendContract, TestCase):
     def backend(self, accounts):
         path = new_path(self)
         path.write_bytes(sqlite_file(accounts))
-        return SqliteAccounts(Database(path), InlinePool(), InlinePool())
+        return SqliteAccounts(Database(path), InlinePool(), InlinePool(), Clock())

@@ -11,6 +11,7 @@ from contextlib import closing
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
@@ -80,7 +81,7 @@ class DatabaseTests(SynchronousTestCase):
 
     def test_calls_for_unknown_names_say_so(self):
         self.database.create()
-        for call in (self.database.get, self.database.remove, self.database.enable):
+        for call in (self.database.get, self.database.remove, self.database.change):
             self.assertRaises(NoSuchAccount, call, "nobody")
         self.assertRaises(NoSuchAccount, self.database.passwd, "nobody", b"pencil")
         self.assertIsNone(self.database.find("nobody"))
@@ -139,14 +140,14 @@ class DatabaseTests(SynchronousTestCase):
         self.patch(sqlite, "MIGRATIONS", newer)
         self.assertEqual(self.database.get("fred").name, "fred")
         self.assertEqual(self.rows("SELECT note FROM accounts"), [(None,)])
-        self.assertEqual(self.rows("PRAGMA user_version"), [(2,)])
+        self.assertEqual(self.rows("PRAGMA user_version"), [(len(newer),)])
 
     def test_a_migration_that_fails_changes_nothing(self):
         self.database.add("fred", b"pencil")
         broken = (*sqlite.MIGRATIONS, ("ALTER TABLE accounts ADD COLUMN note TEXT", "NONSENSE"))
         self.patch(sqlite, "MIGRATIONS", broken)
         self.assertRaises(DatabaseUnusable, self.database.list)
-        self.assertEqual(self.rows("PRAGMA user_version"), [(1,)])
+        self.assertEqual(self.rows("PRAGMA user_version"), [(len(broken) - 1,)])
         self.assertNotIn("note", [row[1] for row in self.rows("PRAGMA table_info (accounts)")])
 
     def test_several_processes_make_one_file_together(self):
@@ -163,7 +164,7 @@ class DatabaseTests(SynchronousTestCase):
         self.database.add("fred", b"pencil")
         with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            self.assertRaises(DatabaseBusy, self.database.enable, "fred", False)
+            self.assertRaises(DatabaseBusy, self.database.change, "fred", enabled=False)
             self.assertEqual(self.database.get("fred").enabled, True)
 
     def test_every_error_is_an_accounts_error(self):
@@ -179,7 +180,9 @@ class CheckerTests(SynchronousTestCase):
         self.path.write_bytes(sqlite_file({"fred": b"pencil"}))
         self.database = Database(self.path)
         self.disk, self.hashing = CountingPool(), CountingPool()
-        self.checker = SqliteAccounts(self.database, self.disk, self.hashing)
+        self.clock = Clock()
+        self.clock.advance(1_800_000_000)
+        self.checker = SqliteAccounts(self.database, self.disk, self.hashing, self.clock)
 
     def refused(self, credentials):
         return type(self.failureResultOf(self.checker.requestAvatarId(credentials)).value)
@@ -206,7 +209,7 @@ class CheckerTests(SynchronousTestCase):
         self.assertEqual((account.name, account.location, account.home), ("ann", "maildir:/srv/ann", "/home/ann"))
 
     def test_SEC_003_a_disabled_account_is_refused_after_the_same_work_and_keeps_its_mail(self):
-        self.database.enable("fred", False)
+        self.database.change("fred", enabled=False)
         for credentials in (self.right, self.wrong):
             self.hashing.calls = 0
             self.assertIs(self.refused(credentials), CredentialsRefused)
@@ -280,7 +283,7 @@ class ThreadTests(TestCase):
         database.path.write_bytes(sqlite_file({"fred": b"pencil"}))
         hashing = BoundedPool(reactor, "hashing", threads=1, queue=0)
         self.addCleanup(hashing.stop)
-        checker = SqliteAccounts(database, InlinePool(), hashing)
+        checker = SqliteAccounts(database, InlinePool(), hashing, Clock())
         first = checker.requestAvatarId(Password(b"fred", b"pencil"))
         error = self.failureResultOf(checker.requestAvatarId(Password(b"fred", b"pencil"))).value
         self.assertIs(type(error), Busy)

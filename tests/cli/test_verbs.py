@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,9 +38,7 @@ def add(config: Path, name: str) -> Result:
 
 
 def stored(config: Path, name: str) -> str:
-    found = Database(config.parent / "accounts.db").password_verifier(name)
-    assert found is not None
-    return found[1]
+    return Database(config.parent / "accounts.db").verifiers(name)["ARGON2ID"]
 
 
 def test_accounts_from_beginning_to_end(config: Path) -> None:
@@ -190,3 +189,75 @@ def test_a_verb_imports_nothing_it_does_not_need(verb: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, verb], capture_output=True, text=True, timeout=20)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_application_passwords_from_beginning_to_end(config: Path) -> None:
+    add(config, "fred")
+    where = ("--config", config)
+    made = invoke("user", "app-password", "add", "FRED", "--label", "phone", "--expires", "2099-01-31", *where)
+    assert made.exit_code == 0
+    assert re.fullmatch("(?:[a-z2-9]{4}-){4}[a-z2-9]{4}\n", made.output)
+    again = invoke("user", "app-password", "add", "fred", "--label", "phone", *where)
+    assert (again.exit_code, again.output) == (
+        1,
+        "popserv: 'fred': there is an application password of this label already\n",
+    )
+    more = ("--network", "192.0.2.0/24", "--network", "2001:db8::1", "--expires", "90d")
+    assert invoke("user", "app-password", "add", "fred", "--label", "scanner", *more, *where).exit_code == 0
+    lines = sorted(invoke("user", "app-password", "list", "fred", *where).output.splitlines())
+    assert lines[0] == "phone\texpires 2099-01-31 00:00:00\tanywhere\tused never"
+    assert "\t192.0.2.0/24,2001:db8::1/128\t" in lines[1]
+    assert made.output.strip() not in "".join(lines)
+    assert invoke("user", "app-password", "remove", "fred", "phone", *where).exit_code == 0
+    assert invoke("user", "app-password", "remove", "fred", "phone", *where).exit_code == 1
+
+
+@pytest.mark.parametrize("option", [("--expires", "soon"), ("--expires", "2027-13-01"), ("--network", "192.0.2.1/24")])
+def test_application_passwords_with_nonsense(config: Path, option: tuple[str, str]) -> None:
+    add(config, "fred")
+    done = invoke("user", "app-password", "add", "fred", "--label", "x", *option, "--config", config)
+    assert done.exit_code == 2
+    assert "must be" in done.output
+
+
+def test_an_account_is_changed_and_shown(config: Path) -> None:
+    add(config, "fred")
+    where = ("--config", config)
+    changes = ("--disable", "--no-main-password", "--mechanisms", "plain, APOP", "--home", "/home/fred")
+    assert invoke("user", "set", "Fred", *changes, *where).exit_code == 0
+    shown = invoke("user", "show", "fred", *where).output
+    for line in ("enabled: no", "main password: no", "mechanisms: apop, plain", "home: /home/fred", "name: fred"):
+        assert line in shown
+    assert invoke("user", "set", "fred", "--enable", "--main-password", "--mechanisms", "", *where).exit_code == 0
+    shown = invoke("user", "show", "fred", *where).output
+    for line in ("enabled: yes", "main password: yes", "mechanisms: all", "home: /home/fred"):
+        assert line in shown
+    assert invoke("user", "set", "joe", "--enable", *where).exit_code == 1
+    wrong = invoke("user", "set", "fred", "--mechanisms", "plian", *where)
+    assert wrong.exit_code == 2
+    assert "did you mean 'plain'" in wrong.output
+    assert invoke("user", "set", "fred", "--location", "nowhere:/x", *where).exit_code == 2
+
+
+def test_a_login_is_rehearsed(config: Path) -> None:
+    add(config, "fred")
+    (config.parent / "users").write_text("joe:{PLAIN}pencil\n")
+    config.write_text(config.read_text() + '[policy]\nrules = [{accounts = ["joe"], mechanisms = ["apop"]}]\n')
+
+    def rehearse(*arguments: str, given: bytes = b"a quiet word\n") -> tuple[int, str]:
+        done = popserv("auth", "test", *arguments, "--config", config, "--password-stdin", given=given)
+        return done.returncode, done.stdout + done.stderr
+
+    found = "passwd-file: unknown\nsqlite: accepted\nwould log in as 'fred'\nmaildrop: maildir:/srv/mail/fred\n"
+    assert rehearse("fred") == (0, found)
+    assert rehearse("fred", given=b"wrong\n")[1].endswith(
+        "sqlite: refused\npopserv: refused: wrong secret, or barred\n"
+    )
+    assert rehearse("ann")[1].endswith("popserv: refused: no database knows this account\n")
+    code, said = rehearse("joe", given=b"pencil\n")
+    assert (code, said.splitlines()[-1]) == (
+        1,
+        "popserv: refused: this mechanism is not good enough for this account",
+    )
+    assert rehearse("joe", "--mechanism", "apop", given=b"pencil\n")[0] == 0
+    assert "unknown name" in rehearse("fred", "--mechanism", "plian")[1]
