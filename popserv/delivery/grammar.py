@@ -16,7 +16,7 @@ _LABEL = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff]
 _DOMAIN = rb"(?:" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?|\[[!-Z^-~]+\])"
 _ROUTE = rb"(?:@" + _DOMAIN + rb"(?:,@" + _DOMAIN + rb")*:)?"
 _PATH = rb"<" + _ROUTE + rb"((?P<local>" + _LOCAL + rb")(?:@(?P<domain>" + _DOMAIN + rb"))?)>"
-_PARAMETERS = rb"(?P<parameters>(?: [A-Za-z0-9][A-Za-z0-9-]*(?:=[!-<>-~]+)?)*) ?"
+_PARAMETERS = rb"(?P<parameters>(?: [A-Za-z0-9][A-Za-z0-9-]*(?:=[!-<>-~]+)?)*) *"
 _FROM = re.compile(rb"FROM: ?(?:<>|" + _PATH + rb")" + _PARAMETERS, re.IGNORECASE)
 _TO = re.compile(rb"TO: ?" + _PATH + _PARAMETERS, re.IGNORECASE)
 _CLIENT = re.compile(_DOMAIN)

@@ -11,7 +11,12 @@ _UNPRINTABLE = re.compile(rb"[^ -~]")
 
 
 def return_path(sender: bytes) -> bytes:
-    """``Return-Path:`` with the reverse-path, b"" for the null one; what is not printable ASCII becomes ``?``."""
+    """``Return-Path:`` with the reverse-path, b"" for the null one; what is not printable ASCII becomes ``?``.
+
+    Brackets may stand around it already.
+    """
+    if sender.startswith(b"<") and sender.endswith(b">"):
+        sender = sender[1:-1]
     return b"Return-Path: <" + _UNPRINTABLE.sub(b"?", sender) + b">\r\n"
 
 

@@ -10,6 +10,15 @@ from popserv.errors import DeliveryError, PopError, UnknownRecipient
 from popserv.interfaces import IAccount, IAccountDirectory
 
 
+def _without_details(local: bytes) -> list[bytes]:
+    """`local`, then without its last ``+detail``, then without the one before, and so on."""
+    forms = [local]
+    while b"+" in local:
+        local = local.rpartition(b"+")[0]
+        forms.append(local)
+    return forms
+
+
 @attrs.frozen
 class Recipients:
     """Knows which addresses are accounts: by the whole address, without ``+detail``, by local part in our domains."""
@@ -39,8 +48,9 @@ class Recipients:
         local, at, domain = address.rpartition(b"@")
         if not at:
             local, domain = address, b""
-        base = local.partition(b"+")[0]
-        names = [address, base + at + domain]
-        if at and domain.decode("utf-8", "replace").lower().rstrip(".") in {name.lower() for name in self.domains}:
-            names += [local, base]
+        domain = domain.removesuffix(b".")
+        locals_ = _without_details(local)
+        names = [each + at + domain for each in locals_]
+        if at and domain.decode("utf-8", "replace").lower() in {name.lower() for name in self.domains}:
+            names += locals_
         return [name for name in dict.fromkeys(names) if name]

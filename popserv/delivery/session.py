@@ -17,8 +17,8 @@ from popserv.errors import DeliveryError
 from popserv.limits import Limits
 from popserv.wire.lines import Fault
 
-RECIPIENTS = 1000
-"""In one transaction; RFC 5321 section 4.5.3.1.8 asks for 100."""
+RECIPIENTS = 100
+"""In one transaction, which is what RFC 5321 section 4.5.3.1.8 asks for: each has a file open until it is stored."""
 
 COMMAND_OCTETS = 512 + 26 + 14
 """A command line with its CRLF: RFC 5321 section 4.5.3.1.4, and room for SIZE (RFC 1870 section 3) and BODY."""
@@ -34,12 +34,13 @@ class State(Enum):
 
 
 class LmtpError(Exception):
-    """A command that is answered with this reply. `bad` ones count against `Limits.bad_commands`."""
+    """A command that is answered with this reply. Those that are a `fault` count against `Limits.bad_commands`."""
 
-    def __init__(self, reply: int, status: str, text: str) -> None:
+    def __init__(self, reply: int, status: str, text: str, *, fault: bool = True) -> None:
         self.reply = reply
         self.status = status
         self.text = text
+        self.fault = fault
         super().__init__(text)
 
 
@@ -122,7 +123,10 @@ class LmtpSession:
 
     def stored(self, outcome: DeliveryError | None) -> bytes:
         """What became of the message for one recipient (RFC 2033 section 4.2)."""
-        return answer(250, "2.0.0", "message stored") if outcome is None else answer_error(outcome)
+        if outcome is not None:
+            return answer_error(outcome)
+        self._faults = 0
+        return answer(250, "2.0.0", "message stored")
 
     def reset(self) -> None:
         """The transaction is over."""
@@ -132,7 +136,7 @@ class LmtpSession:
             self.state = State.READY
 
     def _failed(self, error: LmtpError) -> bytes:
-        self._faults += 1
+        self._faults += error.fault
         if self._faults >= self._limits.bad_commands:
             self.ended = "errors"
             return answer(421, "4.7.0", f"{error.text}; too many bad commands")
@@ -176,12 +180,13 @@ def _check_parameters(session: LmtpSession, sender: Path) -> None:
             if not (value.isdigit() and len(value) <= 20):
                 raise LmtpError(501, "5.5.4", "SIZE must be a number")
             if int(value) > session.message_octets:
-                raise LmtpError(552, "5.3.4", f"message is too large, the limit is {session.message_octets} octets")
+                text = f"message is too large, the limit is {session.message_octets} octets"
+                raise LmtpError(552, "5.3.4", text, fault=False)
         elif key == b"BODY":
             if value.upper() not in (b"7BIT", b"8BITMIME"):
                 raise LmtpError(501, "5.5.4", "BODY must be 7BIT or 8BITMIME")
         else:
-            raise LmtpError(555, "5.5.4", "parameter is not supported")
+            raise LmtpError(555, "5.5.4", "parameter is not supported", fault=False)
 
 
 def rcpt(session: LmtpSession, argument: bytes) -> Reply:
@@ -193,15 +198,15 @@ def rcpt(session: LmtpSession, argument: bytes) -> Reply:
     if isinstance(recipient, str):
         raise LmtpError(501, "5.1.3", recipient)
     if recipient.parameters:
-        raise LmtpError(555, "5.5.4", "parameter is not supported")
+        raise LmtpError(555, "5.5.4", "parameter is not supported", fault=False)
     return LookUp(recipient.address)
 
 
 def data(session: LmtpSession, argument: bytes) -> Reply:
     _no_argument(argument)
     if not session.recipients:
-        # RFC 2033 section 4.2
-        raise LmtpError(503, "5.5.1", "no valid recipients")
+        # RFC 2033 section 4.2. Who sends many commands at once does not know yet that no recipient is.
+        raise LmtpError(503, "5.5.1", "no valid recipients", fault=session.state is not State.MAIL)
     return Receive(b"354 end data with <CR><LF>.<CR><LF>\r\n")
 
 

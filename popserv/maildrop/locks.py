@@ -1,4 +1,4 @@
-"""The session lock of a maildrop that is a directory: flock on ``popserv.lock``.
+"""The session lock of a maildrop that is a directory: flock on it and on ``popserv.lock`` in it.
 
 The kernel frees it when the process ends, however it ends; so the file is never judged stale and never removed. What is
 written in it is for people only.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from time import gmtime, strftime
 
-from popserv.errors import MaildropInUse, StoreBroken
+from popserv.errors import MaildropInUse, StoreBroken, StoreUnavailable
 
 LOCK_NAME = "popserv.lock"
 
@@ -20,18 +20,18 @@ _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class SessionLock:
-    """A lock that is held. Each has an open file description of its own, so sessions of one process exclude each
+    """A lock that is held. Each has open file descriptions of its own, so sessions of one process exclude each
     other, too."""
 
-    __slots__ = ("_descriptor",)
+    __slots__ = ("_descriptors",)
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptors: tuple[int, ...]) -> None:
+        self._descriptors = descriptors
 
     def release(self) -> None:
         """Let the next session in. May be called again."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        descriptors, self._descriptors = self._descriptors, ()
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
@@ -41,28 +41,45 @@ def take(folder: int, now: float) -> SessionLock:
     `now` is in seconds since 1970. Raises `MaildropInUse`, `StoreBroken` if something else stands in the place of the
     lock file, or `OSError`.
 
-    Where the file cannot be made (a full or read-only disk) the directory itself is locked. So that the two ways
-    exclude each other, whoever has the file looks whether the directory is locked, and whoever has the directory
-    looks whether there is a file by now.
+    Both the directory and the file are locked. The directory alone does where the file cannot be made (a full or
+    read-only disk), or when somebody has removed it; the file alone where directories cannot be locked (NFS).
     """
+    with ExitStack() as held:
+        directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=folder)
+        held.callback(os.close, directory)
+        certain = _flock_directory(directory)
+        lock_file = _locked_file(folder, held)
+        if lock_file is None:
+            if not certain:
+                raise StoreUnavailable()
+            held.pop_all()
+            return SessionLock((directory,))
+        _write_owner(lock_file, now)
+        held.pop_all()
+        return SessionLock((directory, lock_file))
+
+
+def _flock_directory(directory: int) -> bool:
+    """Whether the directory is locked; False where that cannot be done. Raises `MaildropInUse`."""
+    try:
+        _flock(directory)
+    except OSError:
+        return False
+    return True
+
+
+def _locked_file(folder: int, held: ExitStack) -> int | None:
+    """The lock file, locked; None if there is none and none can be made."""
     while True:
-        lock_file = _lock_file(folder)
-        descriptor = (
-            os.open(".", os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=folder) if lock_file is None else lock_file
-        )
-        try:
-            _flock(descriptor, fcntl.LOCK_EX)
-            if lock_file is not None:
-                _flock(folder, fcntl.LOCK_SH)
-                fcntl.flock(folder, fcntl.LOCK_UN)
-                _write_owner(descriptor, now)
-                return SessionLock(descriptor)
-            if not _exists(folder):
-                return SessionLock(descriptor)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+        descriptor = _lock_file(folder)
+        if descriptor is None:
+            return None
+        with ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            _flock(descriptor)
+            if _is_named(descriptor, folder):
+                held.push(opened.pop_all())
+                return descriptor
 
 
 def _lock_file(folder: int) -> int | None:
@@ -81,17 +98,18 @@ def _lock_file(folder: int) -> int | None:
     return descriptor
 
 
-def _exists(folder: int) -> bool:
+def _is_named(descriptor: int, folder: int) -> bool:
+    """Whether this is the lock file still, and not one that somebody has removed meanwhile."""
     try:
-        os.stat(LOCK_NAME, dir_fd=folder, follow_symlinks=False)
+        named = os.stat(LOCK_NAME, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return True
+    return os.path.samestat(named, os.fstat(descriptor))
 
 
-def _flock(descriptor: int, kind: int) -> None:
+def _flock(descriptor: int) -> None:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise MaildropInUse() from None
 

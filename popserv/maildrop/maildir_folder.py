@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from popserv.errors import StoreBroken
+from popserv.maildrop.birth import born
 
 NEW = b"new/"
 CUR = b"cur/"
@@ -23,6 +24,13 @@ reads a Maildir may remove it."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIGITS = re.compile(rb"[0-9]+")
+
+
+Identity = tuple[tuple[int, int], Mapping[bytes, tuple[int, int]]]
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def unique_part(path: bytes) -> bytes:
@@ -54,7 +62,7 @@ def open_maildir(path: bytes) -> int:
 class Folder:
     """The open directories of a Maildir. ``new`` and ``cur`` may be missing and are empty then."""
 
-    __slots__ = ("_parts", "device", "maildir", "owners")
+    __slots__ = ("_parts", "device", "identity", "maildir", "owners")
 
     def __init__(self, maildir: int) -> None:
         """`maildir` is a descriptor that this object takes over. Raises `OSError`, and then it is closed."""
@@ -71,6 +79,11 @@ class Folder:
             self.close()
             raise
         self.device = found.st_dev
+        self.identity: Identity = (
+            (found.st_dev, found.st_ino),
+            {part: _identity(os.fstat(descriptor)) for part, descriptor in self._parts.items()},
+        )
+        """Which directories these are: device and inode of the Maildir, and of ``new`` and ``cur`` where they are."""
         self.owners = frozenset({found.st_uid, 0, os.geteuid()})
         """Whose files are messages."""
 
@@ -112,6 +125,11 @@ class Folder:
     def unlink(self, path: bytes) -> None:
         """Remove a name. Raises `OSError`."""
         os.unlink(path[4:], dir_fd=self._parts[path[:4]])
+
+    def born(self, path: bytes) -> int | None:
+        """When the file at a path was made, nanoseconds since 1970; None if that is not known."""
+        descriptor = self._parts.get(path[:4])
+        return None if descriptor is None else born(descriptor, path[4:])
 
     def sweep(self, now: float) -> None:
         """Remove what nobody will finish: files in tmp that are older than `ABANDONED_SECONDS` at `now`.

@@ -1,12 +1,15 @@
 """Unique-ids of files that share the unchanging part of their names.
 
-The Maildir rules forbid such files, and copying by hand makes them. The eldest keeps the id that the name gives, each
-other one gets an id of its own in the durable map, and so does a file that comes under a name that was once shared.
+The Maildir rules forbid such files, and copying by hand makes them. The one that was made first keeps the id that the
+name gives, each other one gets an id of its own in the durable map, and so does a file that comes under a name that was
+once shared. Where it is not known which was made first, none keeps it: a message that is fetched twice is a nuisance,
+one that is taken for another is lost.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 
 from twisted.logger import Logger
@@ -14,9 +17,11 @@ from twisted.logger import Logger
 from popserv.maildrop.maildir_folder import Folder
 from popserv.maildrop.maildir_snapshot import Entry
 from popserv.maildrop.uidl import from_name, made_up
-from popserv.maildrop.uidmap import Mapping, UidMap
+from popserv.maildrop.uidmap import MAP_NAME, Mapping, UidMap
 
 log = Logger()
+
+_SECOND = 1_000_000_000
 
 
 def identify(folder: Folder, entries: list[Entry]) -> list[Entry]:
@@ -30,12 +35,16 @@ def identify(folder: Folder, entries: list[Entry]) -> list[Entry]:
         uid_map = UidMap(folder.maildir, create=bool(shared))
     except FileNotFoundError:
         # Nothing was ever in it; and if it cannot be made now, the eldest are those whose ids are certain.
-        return _eldest(entries, shared) if shared else entries
+        return _eldest(folder, entries, shared) if shared else entries
+    except OSError as error:
+        # What was once shared is not known, but what is shared now.
+        log.error("{name} cannot be used: {error!s}", name=MAP_NAME, error=error)
+        return [entry for entry in entries if entry.unique not in shared]
     with closing(uid_map):
         shared |= uid_map.names & names.keys()
         fresh: list[Mapping] = []
         for name, group in _groups(entries, shared).items():
-            fresh += _assign(uid_map, name, sorted(group, key=_age))
+            fresh += _assign(folder, uid_map, name, sorted(group, key=_order))
         return _keep(uid_map, entries, fresh)
 
 
@@ -47,34 +56,50 @@ def _groups(entries: list[Entry], names: set[bytes]) -> dict[bytes, list[Entry]]
     return groups
 
 
-def _assign(uid_map: UidMap, name: bytes, group: list[Entry]) -> list[Mapping]:
+def _assign(folder: Folder, uid_map: UidMap, name: bytes, group: list[Entry]) -> list[Mapping]:
     """Give each of `group` its id; the mappings that are new."""
-    known = uid_map.living(name)
-    # A restored backup has other inodes; times and sizes it keeps.
-    for exact in (True, False):
-        for entry in group:
-            if entry.unique_id is None:
-                mapping = next((one for one in known if _belongs(one, entry, exact)), None)
-                if mapping is not None:
-                    entry.unique_id = mapping.unique_id
-                    known.remove(mapping)
+    _recognise(uid_map.living(name), group)
+    eldest = None if name in uid_map.names else _first_made(folder, group)
     fresh = []
-    given_out = name in uid_map.names
     for entry in group:
         if entry.unique_id is None:
-            entry.unique_id = made_up() if given_out else from_name(name)
-            given_out = True
+            entry.unique_id = from_name(name) if entry is eldest else made_up()
             fresh.append(Mapping(entry.unique_id, entry.inode, entry.mtime_ns, entry.size, name))
     return fresh
 
 
-def _belongs(mapping: Mapping, entry: Entry, exact: bool) -> bool:
-    same = (mapping.mtime_ns, mapping.size) == (entry.mtime_ns, entry.size)
-    return same and (mapping.inode == entry.inode or not exact)
+def _recognise(known: list[Mapping], group: list[Entry]) -> None:
+    """Give ids of the map to the files that have them, the surest signs first."""
+    for alike in _SIGNS:
+        for entry in group:
+            if entry.unique_id is None:
+                mapping = next((one for one in known if alike(one, entry)), None)
+                if mapping is not None:
+                    entry.unique_id = mapping.unique_id
+                    known.remove(mapping)
 
 
-def _age(entry: Entry) -> tuple[int, int, bytes]:
-    # The octets of a copy are written later, if it does not say otherwise; its inode is made later, always.
+_SIGNS: tuple[Callable[[Mapping, Entry], bool], ...] = (
+    lambda one, entry: (one.inode, one.mtime_ns, one.size) == (entry.inode, entry.mtime_ns, entry.size),
+    # A restored backup has other inodes; times, or at least their seconds, and sizes it keeps.
+    lambda one, entry: (one.mtime_ns, one.size) == (entry.mtime_ns, entry.size),
+    lambda one, entry: (one.inode, one.size) == (entry.inode, entry.size),
+    lambda one, entry: (one.mtime_ns // _SECOND, one.size) == (entry.mtime_ns // _SECOND, entry.size),
+)
+
+
+def _first_made(folder: Folder, group: list[Entry]) -> Entry | None:
+    """The file of which it is certain that it was there before the others, None if it is of none."""
+    births = [(folder.born(entry.path), entry) for entry in group]
+    known = sorted(((at, entry.inode, entry) for at, entry in births if at is not None), key=lambda each: each[:2])
+    if len(known) < len(group):
+        return None
+    (at, inode, eldest), others = known[0], known[1:]
+    # Of hard links either will do.
+    return eldest if all(other > at or link == inode for other, link, _ in others) else None
+
+
+def _order(entry: Entry) -> tuple[int, int, bytes]:
     return entry.mtime_ns, entry.ctime_ns, entry.path
 
 
@@ -91,9 +116,10 @@ def _keep(uid_map: UidMap, entries: list[Entry], fresh: list[Mapping]) -> list[E
     return entries
 
 
-def _eldest(entries: list[Entry], shared: set[bytes]) -> list[Entry]:
+def _eldest(folder: Folder, entries: list[Entry], shared: set[bytes]) -> list[Entry]:
     """Of those that share a name only the one which has its id from that."""
-    chosen = {min(group, key=_age).path for group in _groups(entries, shared).values()}
+    first = (_first_made(folder, group) for group in _groups(entries, shared).values())
+    chosen = {entry.path for entry in first if entry is not None}
     log.error(
         "duplicates of {count} messages left out of a session: their unique-ids cannot be kept", count=len(shared)
     )

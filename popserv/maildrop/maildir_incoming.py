@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Never
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from popserv.errors import DeliveryError, MailSystemFull
+from popserv.errors import DeliveryError, MailSystemFull, StoreBroken
 from popserv.interfaces import IIncoming
 from popserv.maildrop.line_feeds import LineFeeds
 from popserv.maildrop.maildir_folder import open_maildir
@@ -22,6 +22,7 @@ from popserv.pools import Pool
 
 log = Logger()
 
+_PARTS = (b"tmp", b"new", b"cur")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DRAFT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -31,9 +32,9 @@ _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS
 def make_maildir(path: bytes) -> None:
     """Make what is missing of the Maildir at `path`, absolute, and of the directories above it, 0700.
 
-    What was made survives a power failure. Blocks; raises `OSError`.
+    What is made by root belongs to the owner of the directory that it is made in. Blocks; raises `OSError`.
     """
-    for part in (b"tmp", b"new", b"cur"):
+    for part in _PARTS:
         _make_directory(os.path.join(path, part))
 
 
@@ -44,30 +45,56 @@ def _make_directory(path: bytes) -> None:
     _make_directory(parent)
     with suppress(FileExistsError):
         os.mkdir(path, 0o700)
-    for made in (path, parent):
-        descriptor = os.open(made, _DIRECTORY & ~os.O_NOFOLLOW)
+        if os.geteuid() == 0:
+            above = os.stat(parent)
+            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+
+
+def _sync_upwards(path: bytes) -> None:
+    """Make the directory at `path`, and every name on the way to it, survive a power failure."""
+    while True:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            _sync_directory(path)
+        except PermissionError:
+            return  # nothing of ours is that far up
+        parent = os.path.dirname(path)
+        if parent == path:
+            return
+        path = parent
+
+
+def _sync_directory(path: bytes) -> None:
+    descriptor = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Draft:
-    """The file in tmp. Everything here blocks and raises `OSError`, and `StoreBroken` at the beginning."""
+    """The file in tmp. Everything here blocks and raises `OSError`, and `StoreBroken` at the beginning.
+
+    One descriptor is all that it keeps open, since a transaction may have many of them.
+    """
 
     def __init__(self, maildir: bytes, name: bytes) -> None:
         """Begin a message that will be called `name`; makes the Maildir if there is none."""
+        self._maildir = maildir
         self._name = name
         self._file = -1
-        with ExitStack() as opened:
-            try:
-                self._tmp, self._new = _open_parts(maildir, opened)
-            except FileNotFoundError:
-                make_maildir(maildir)
-                self._tmp, self._new = _open_parts(maildir, opened)
-            self._file = os.open(name, _DRAFT, 0o600, dir_fd=self._tmp)
-            opened.callback(os.close, self._file)
-            self._opened = opened.pop_all()
+        try:
+            self._begin()
+        except FileNotFoundError:
+            make_maildir(maildir)
+            self._begin()
+
+    def _begin(self) -> None:
+        with self._parts() as (tmp, _new):
+            self._file = os.open(self._name, _DRAFT, 0o600, dir_fd=tmp)
+            if os.geteuid() == 0:
+                # Whoever serves this Maildir has to be able to read it.
+                owner = os.fstat(tmp)
+                os.fchown(self._file, owner.st_uid, owner.st_gid)
 
     def write(self, octets: bytes) -> None:
         while octets:
@@ -76,50 +103,64 @@ class Draft:
     def publish(self) -> None:
         """Make it a message; when this returns it is one, across a power failure."""
         os.fsync(self._file)
-        self._move()
-        try:
-            os.fsync(self._new)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(self._name, dir_fd=self._new)
-            raise
+        with self._parts() as (tmp, new):
+            if not os.path.samestat(os.stat(self._name, dir_fd=tmp, follow_symlinks=False), os.fstat(self._file)):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            if self._is_first():
+                # A delivery before may have made the directories and not have come to syncing them.
+                for part in _PARTS:
+                    _sync_directory(os.path.join(self._maildir, part))
+                _sync_upwards(self._maildir)
+            self._move(tmp, new)
+            try:
+                os.fsync(new)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(self._name, dir_fd=new)
+                raise
         self._close()
 
     def discard(self) -> None:
         """Leave nothing behind; does nothing to what has been published. Never raises."""
         if self._file >= 0:
-            with suppress(OSError):
-                os.unlink(self._name, dir_fd=self._tmp)
+            with suppress(OSError, StoreBroken), self._parts() as (tmp, _new):
+                os.unlink(self._name, dir_fd=tmp)
             self._close()
 
-    def _move(self) -> None:
+    def _is_first(self) -> bool:
+        for part in _PARTS[1:]:
+            with os.scandir(os.path.join(self._maildir, part)) as entries:
+                if next(entries, None) is not None:
+                    return False
+        return True
+
+    def _move(self, tmp: int, new: int) -> None:
         # A link fails where a rename would replace what is there.
         try:
-            os.link(self._name, self._name, src_dir_fd=self._tmp, dst_dir_fd=self._new, follow_symlinks=False)
+            os.link(self._name, self._name, src_dir_fd=tmp, dst_dir_fd=new, follow_symlinks=False)
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            os.rename(self._name, self._name, src_dir_fd=self._tmp, dst_dir_fd=self._new)
+            os.rename(self._name, self._name, src_dir_fd=tmp, dst_dir_fd=new)
         else:
             with suppress(OSError):
-                os.unlink(self._name, dir_fd=self._tmp)
+                os.unlink(self._name, dir_fd=tmp)
 
     def _close(self) -> None:
-        self._file = -1
-        self._opened.close()
+        file, self._file = self._file, -1
+        os.close(file)
 
-
-def _open_parts(maildir: bytes, opened: ExitStack) -> tuple[int, int]:
-    folder = open_maildir(maildir)
-    try:
-        descriptors = []
-        for part in (b"tmp", b"new"):
-            descriptors.append(os.open(part, _DIRECTORY, dir_fd=folder))
-            opened.callback(os.close, descriptors[-1])
-        tmp, new = descriptors
-        return tmp, new
-    finally:
-        os.close(folder)
+    @contextmanager
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Descriptors of tmp and new, for a while."""
+        with ExitStack() as opened:
+            folder = open_maildir(self._maildir)
+            opened.callback(os.close, folder)
+            descriptors = []
+            for part in _PARTS[:2]:
+                descriptors.append(os.open(part, _DIRECTORY, dir_fd=folder))
+                opened.callback(os.close, descriptors[-1])
+            yield descriptors[0], descriptors[1]
 
 
 @implementer(IIncoming)

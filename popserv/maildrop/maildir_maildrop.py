@@ -52,7 +52,8 @@ class MaildirMaildrop:
         if not deleted:
             return succeed(0)
         self._update = True
-        work = self._source.disk.run(remove, self._source.path, self._source.snapshot, sorted(deleted))
+        source = self._source
+        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted), source.sizes)
         return shielded(work.addBoth(self._updated))
 
     def _updated(self, result: int) -> int:

@@ -7,17 +7,19 @@ from contextlib import closing, suppress
 
 from twisted.logger import Logger
 
+from popserv.errors import StoreBroken
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, opened, unique_part
 from popserv.maildrop.maildir_snapshot import Snapshot
-from popserv.maildrop.uidmap import UidMap
+from popserv.maildrop.sizes import Sizes
+from popserv.maildrop.uidmap import Mapping, UidMap
 
 log = Logger()
 
 _ATTEMPTS = 8
 
 
-def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
+def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], sizes: Sizes) -> int:
     """Remove these messages from the Maildir at `path`: how many of them are still there, or may be. Blocks.
 
     A message that has been renamed is looked for, one that is gone counts as removed, and a file that has taken its
@@ -27,32 +29,57 @@ def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
     wanted = list(indices)
     try:
         with opened(path) as folder:
-            _retire(folder, [snapshot.unique_ids[index] for index in wanted if index in snapshot.unique_ids])
-            return _Removal(folder, snapshot).run(wanted)
-    except FileNotFoundError:
-        return 0
-    except OSError as error:
+            if not _is_same(folder, snapshot):
+                log.error("Maildir {path!r} is not the one that was opened: nothing is removed", path=path)
+                return len(wanted)
+            left = _remove(folder, snapshot, wanted)
+    except (OSError, StoreBroken) as error:
         log.error("Maildir {path!r} cannot be opened to remove messages: {error!s}", path=path, error=error)
         return len(wanted)
+    for index in wanted:
+        sizes.forget(snapshot.file(index))
+    return left
+
+
+def _is_same(folder: Folder, snapshot: Snapshot) -> bool:
+    """Whether the messages of the snapshot are here if they are anywhere: another disk may be mounted, or none."""
+    (maildir, parts), (known_maildir, known_parts) = folder.identity, snapshot.identity
+    return maildir == known_maildir and all(parts.get(part) == known for part, known in known_parts.items())
+
+
+def _remove(folder: Folder, snapshot: Snapshot, wanted: list[int]) -> int:
+    mapped = [index for index in wanted if index in snapshot.unique_ids]
+    if not mapped:
+        return len(_Removal(folder, snapshot).run(wanted))
+    _retire(folder, [snapshot.unique_ids[index] for index in mapped])
+    left = _Removal(folder, snapshot).run(wanted)
+    _revive(folder, [snapshot.mapping(index) for index in mapped if index in left])
+    return len(left)
 
 
 def _retire(folder: Folder, unique_ids: list[bytes]) -> None:
     # First the map: should we die in between, a hard link that stays must not come back under the id of its twin.
-    if unique_ids:
+    with suppress(OSError), closing(UidMap(folder.maildir, create=False)) as uid_map:
+        uid_map.remove(unique_ids)
+
+
+def _revive(folder: Folder, mappings: list[Mapping]) -> None:
+    """What is still there keeps its id."""
+    if mappings:
         with suppress(OSError), closing(UidMap(folder.maildir, create=False)) as uid_map:
-            uid_map.remove(unique_ids)
+            uid_map.add(mappings)
 
 
 class _Removal:
     def __init__(self, folder: Folder, snapshot: Snapshot) -> None:
         self._folder = folder
         self._snapshot = snapshot
-        self._left = 0
-        self._removed = {NEW: 0, CUR: 0}
+        self._left: set[int] = set()
+        self._removed: dict[bytes, list[int]] = {NEW: [], CUR: []}
         self._error: OSError | None = None
 
-    def run(self, wanted: list[int]) -> int:
-        """How many are still there."""
+    def run(self, wanted: list[int]) -> set[int]:
+        """Those that are still there, or may be."""
         strays = wanted
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -63,7 +90,7 @@ class _Removal:
         self._give_up(strays)
         self._sync()
         if self._error is not None:
-            log.error("{count} messages could not be removed: {error!s}", count=self._left, error=self._error)
+            log.error("{count} messages could not be removed: {error!s}", count=len(self._left), error=self._error)
         return self._left
 
     def _is_astray(self, index: int) -> bool:
@@ -78,9 +105,9 @@ class _Removal:
             return True
         except OSError as error:
             self._error = error
-            self._left += 1
+            self._left.add(index)
         else:
-            self._removed[path[:4]] += 1
+            self._removed[path[:4]].append(index)
         return False
 
     def _give_up(self, strays: list[int]) -> None:
@@ -92,15 +119,15 @@ class _Removal:
         names = {unique_part(path) for path in unknown}
         for index in strays:
             if unique_part(paths[index]) in names:
-                self._left += 1
+                self._left.add(index)
             else:
-                self._removed[paths[index][:4]] += 1
+                self._removed[paths[index][:4]].append(index)
 
     def _sync(self) -> None:
-        for part, count in self._removed.items():
-            if count:
+        for part, indices in self._removed.items():
+            if indices:
                 try:
                     self._folder.sync(part)
                 except OSError as error:
                     self._error = error
-                    self._left += count
+                    self._left.update(indices)

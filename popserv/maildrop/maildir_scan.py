@@ -23,6 +23,11 @@ _READINGS = 3
 _ATTEMPTS = 8
 _SETTLED_SECONDS = 0.02
 
+_BLOCK = 512
+_HOLLOW_OCTETS = 16 * 1024 * 1024
+_HOLLOW_SHARE = 64
+"""More than mail can be compressed by a file system."""
+
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
 """What says nothing about the file that could not be read."""
 
@@ -32,10 +37,15 @@ Identify = Callable[[Folder, list[Entry]], list[Entry]]
 
 def take_snapshot(folder: Folder, sizes: Sizes, identify: Identify, now: Callable[[], float]) -> Snapshot:
     """Read the Maildir. `now` gives seconds since 1970. Raises `OSError`."""
-    snapshot = Snapshot(folder.device)
+    snapshot = Snapshot(folder.device, folder.identity)
     entries = _survey(folder, now, snapshot.skipped)
     measured = _measure(folder, entries, sizes, snapshot.skipped)
-    messages = identify(folder, [entry for entry in entries if entry.path in measured])
+    candidates = [entry for entry in entries if entry.path in measured]
+    messages = identify(folder, candidates)
+    if len(messages) < len(candidates):
+        kept = {entry.path for entry in messages}
+        lost = [entry.path for entry in candidates if entry.path not in kept]
+        snapshot.skipped += [(path, "its unique-id could not be kept") for path in lost]
     messages.sort(key=lambda entry: (delivered(entry.unique), entry.unique, entry.unique_id or b""))
     for entry in messages:
         snapshot.append(entry, measured[entry.path])
@@ -79,6 +89,9 @@ def _entry(folder: Folder, path: bytes, status: os.stat_result, skipped: list[tu
         reason = "it belongs to somebody else"
     elif status.st_dev != folder.device:
         reason = "it lies on another file system"
+    elif status.st_size > _HOLLOW_OCTETS and status.st_blocks * _BLOCK < status.st_size // _HOLLOW_SHARE:
+        # Who may write to a Maildir makes a file of terabytes in no time, and reading it would take hours.
+        reason = "it is hollow"
     else:
         times = status.st_mtime_ns, status.st_ctime_ns
         return Entry(path, unique_part(path), status.st_ino, *times, status.st_size)

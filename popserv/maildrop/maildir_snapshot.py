@@ -7,7 +7,9 @@ from array import array
 
 import attrs
 
+from popserv.maildrop.maildir_folder import Identity, unique_part
 from popserv.maildrop.sizes import File, Measured
+from popserv.maildrop.uidmap import Mapping
 
 _CRLF = 1
 _STUFFING = 2
@@ -29,7 +31,7 @@ class Entry:
     """Only where it is not the one that the name gives."""
 
     def file(self, device: int) -> File:
-        return device, self.inode, self.mtime_ns, self.size
+        return device, self.inode, self.mtime_ns, self.ctime_ns, self.size, hash(self.unique)
 
 
 @attrs.define
@@ -37,11 +39,14 @@ class Snapshot:
     """What a session sees of a Maildir, in columns: an object for each message would take five times the memory."""
 
     device: int = 0
+    identity: Identity = ((0, 0), {})
+    """Of the directories."""
     paths: list[bytes] = attrs.Factory(list)
     """"new/NAME" or "cur/NAME"; changes when a message turns out to have been renamed."""
     inodes: array[int] = attrs.Factory(lambda: array("Q"))
     mtimes: array[int] = attrs.Factory(lambda: array("q"))
     """Nanoseconds since 1970."""
+    ctimes: array[int] = attrs.Factory(lambda: array("q"))
     sizes: array[int] = attrs.Factory(lambda: array("Q"))
     """Stored octets."""
     octets: array[int] = attrs.Factory(lambda: array("Q"))
@@ -59,9 +64,15 @@ class Snapshot:
         self.paths.append(entry.path)
         self.inodes.append(entry.inode)
         self.mtimes.append(entry.mtime_ns)
+        self.ctimes.append(entry.ctime_ns)
         self.sizes.append(entry.size)
         self.octets.append(octets)
         self.flags.append(crlf * _CRLF | needs_stuffing * _STUFFING)
+
+    def mapping(self, index: int) -> Mapping:
+        """What the durable map says of a message that has its id from there."""
+        known = self.unique_ids[index], self.inodes[index], self.mtimes[index], self.sizes[index]
+        return Mapping(*known, unique_part(self.paths[index]))
 
     def crlf(self, index: int) -> bool:
         return bool(self.flags[index] & _CRLF)
@@ -70,8 +81,10 @@ class Snapshot:
         return bool(self.flags[index] & _STUFFING)
 
     def file(self, index: int) -> File:
-        return self.device, self.inodes[index], self.mtimes[index], self.sizes[index]
+        times = self.mtimes[index], self.ctimes[index]
+        return self.device, self.inodes[index], *times, self.sizes[index], hash(unique_part(self.paths[index]))
 
     def is_file(self, index: int, found: os.stat_result) -> bool:
-        """Whether `found` is this very message, unchanged."""
-        return self.file(index) == (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+        """Whether `found` is this very message, unchanged but for its name."""
+        known = self.device, self.inodes[index], self.mtimes[index], self.sizes[index]
+        return known == (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
-File = tuple[int, int, int, int]
-"""Device, inode, mtime in nanoseconds, stored octets: what a file of a Maildir keeps while its name changes."""
+File = tuple[int, int, int, int, int, int]
+"""Device, inode, mtime and ctime in nanoseconds, stored octets, and a hash of the part of the name that never changes.
+
+mtime can be set back, and an inode that became free is soon used again; ctime is the kernel's own. It changes with the
+name, too, so that a message whose flags are set is counted once more."""
 
 Measured = tuple[int, bool, bool]
 """Octets of RFC 1939 section 11, `crlf`, `needs_stuffing`; as `popserv.wire.octets.measure` gives them."""
@@ -25,11 +28,11 @@ class Sizes(Protocol):
     def forget(self, file: File) -> None: ...
 
 
-_key = struct.Struct("=QQqQ").pack  # a third of the memory of a tuple
+_key = struct.Struct("=QQqqQq").pack  # a third of the memory of a tuple
 
 
 class SizeCache:
-    """In memory, bounded: beyond `most` files (some 200 octets each) those remembered first go first."""
+    """In memory, bounded: beyond `most` files (some 210 octets each) those remembered first go first."""
 
     def __init__(self, most: int = 200_000) -> None:
         self._most = most

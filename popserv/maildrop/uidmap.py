@@ -5,7 +5,7 @@ the id they hold. A last line without its end is what an interrupted write has l
 not read, and makes room for the next one. The lines are::
 
     + ID INODE MTIME SIZE NAME     this file has this id; MTIME in nanoseconds, SIZE in octets, NAME %-encoded
-    - ID                           the message with this id has been removed
+    - ID                           the message with this id has been removed, if no later line gives it to a file
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ class UidMap:
             match line.split(b" "):
                 case [b"+", unique_id, inode, mtime_ns, size, name] if is_unique_id(unique_id):
                     mapping = Mapping(unique_id, int(inode), int(mtime_ns), int(size), unquote_to_bytes(name))
-                    self._mappings.setdefault(mapping.name, []).append(mapping)
+                    known = self._mappings.setdefault(mapping.name, [])
+                    known[:] = [one for one in known if one.unique_id != unique_id]
+                    known.append(mapping)
+                    self._removed.discard(unique_id)
                 case [b"-", unique_id]:
                     self._removed.add(unique_id)
                 case _:

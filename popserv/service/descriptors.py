@@ -14,8 +14,8 @@ log = Logger()
 RESERVED = 64
 """For files, sockets that listen, pipes."""
 
-PER_CONNECTION = 3
-"""The socket, the lock of a maildrop, and a message."""
+PER_CONNECTION = 4
+"""The socket, the lock of a maildrop (two), and a message."""
 
 
 def raise_descriptors() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from unittest import SkipTest
 
 from twisted.internet.defer import Deferred
 
@@ -56,6 +57,7 @@ class DeliveryTestCase(MaildirTestCase):
 
 class TestDelivery(DeliveryTestCase):
     def test_LM_005_file_then_name_then_directory(self):
+        self.put("1.old")
         calls = []
         fsync, link = os.fsync, os.link
 
@@ -93,6 +95,40 @@ class TestDelivery(DeliveryTestCase):
         for path in made:
             self.assertEqual((self.root / path).stat().st_mode & 0o777, 0o700, path)
         self.assertLessEqual({str(self.root), *(str(self.root / path) for path in made)}, synced)
+
+    def test_directories_that_a_killed_delivery_left_are_synced_by_the_next_first_one(self):
+        synced = set()
+        fsync = os.fsync
+        self.patch(os, "fsync", lambda fd: synced.add(os.readlink(f"/proc/self/fd/{fd}")) or fsync(fd))
+        self.deliver()
+        here = [self.root, self.maildir, *(self.maildir / part for part in ("tmp", "new", "cur"))]
+        self.assertLessEqual(set(map(str, here)), synced)
+        synced.clear()
+        self.deliver()
+        self.assertNotIn(str(self.maildir), synced)
+
+    def test_what_root_delivers_belongs_to_whom_the_maildir_belongs(self):
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        for path in (self.root, self.maildir, *self.maildir.iterdir()):
+            os.chown(path, 12345, 54321)
+        self.deliver()
+        [path] = (self.maildir / "new").iterdir()
+        self.assertEqual((path.stat().st_uid, path.stat().st_gid), (12345, 54321))
+        self.deliver(account=Account("ann"))
+        for made in (self.root / "ann", *(self.root / "ann").iterdir(), *(self.root / "ann" / "new").iterdir()):
+            self.assertEqual((made.stat().st_uid, made.stat().st_gid), (12345, 54321), made)
+
+    def test_a_message_on_its_way_costs_one_descriptor(self):
+        before = len(os.listdir("/proc/self/fd"))
+        incoming = [self.begin() for _ in range(10)]
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before + 10)
+        for each in incoming[:5]:
+            self.successResultOf(each.commit())
+        for each in incoming[5:]:
+            self.successResultOf(each.abort())
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual((len(self.stored()), self.tmp()), (5, []))
 
     def test_messages_are_private(self):
         umask = os.umask(0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
 
-from popserv.errors import StoreUnavailable
+from popserv.maildrop import maildir_folder
 from popserv.maildrop.uidl import is_unique_id
-from tests.stores.maildirs import FRED, MaildirTestCase
+from tests.stores.maildirs import MaildirTestCase
 
 MAP = "popserv.uidmap"
 
@@ -121,6 +123,57 @@ class TestDuplicates(MaildirTestCase):
         self.assertEqual((self.maildir / MAP).read_bytes(), b"")
         self.assertEqual(len(self.ids()), 3)
 
-    def test_a_map_that_is_not_a_file_is_no_way_to_make_us_forget(self):
-        os.mkfifo(self.maildir / MAP)
-        self.failureResultOf(self.store.open(FRED), StoreUnavailable)
+    def test_a_map_that_is_not_a_file_costs_the_shared_names_only(self):
+        self.put("2.b")
+        for make, undo in (
+            (os.mkfifo, os.unlink),
+            (os.mkdir, os.rmdir),
+            (lambda path: os.symlink(self.root / "elsewhere", path), os.unlink),
+        ):
+            make(self.maildir / MAP)
+            self.assertEqual(self.ids(self.make_store()), [b"2.b"])
+            undo(self.maildir / MAP)
+
+    def test_P3_036_a_twin_that_says_it_is_older_does_not_get_the_id_that_was_told(self):
+        os.unlink(self.second)
+        self.assertEqual(self.by_octets(), {b"first\r\n": b"1.a"})
+        path = self.put("1.a", b"the second\n", part="new")
+        os.utime(path, ns=(10**17, 10**17))
+        seen = self.by_octets(self.make_store())
+        self.assertEqual(seen[b"first\r\n"], b"1.a")
+        self.assertEqual(len(set(seen.values())), 2)
+
+    def test_where_it_is_not_known_which_was_first_none_has_the_id_of_the_name(self):
+        self.patch(maildir_folder, "born", lambda _folder, _name: None)
+        seen = self.by_octets()
+        self.assertEqual(len(set(seen.values())), 2)
+        self.assertNotIn(b"1.a", seen.values())
+        self.assertEqual(self.by_octets(self.make_store()), seen)
+
+    def test_P3_038_a_backup_that_keeps_whole_seconds_keeps_the_ids(self):
+        before = self.by_octets()
+        archive = self.root / "backup.tar"
+        subprocess.run(["tar", "-C", self.root, "--format=ustar", "-cf", archive, "fred"], check=True)
+        shutil.rmtree(self.maildir)
+        subprocess.run(["tar", "-C", self.root, "-xf", archive], check=True)
+        self.assertEqual(self.by_octets(self.make_store()), before)
+
+    def test_a_file_whose_time_is_changed_keeps_its_id(self):
+        before = self.by_octets()
+        os.unlink(self.second)
+        os.utime(self.first)
+        self.assertEqual(self.by_octets(self.make_store()), {b"first\r\n": before[b"first\r\n"]})
+
+    def test_P3_036_what_could_not_be_removed_keeps_its_id(self):
+        before = self.by_octets()
+        maildrop = self.open()
+        unlink = os.unlink
+
+        def refused(path, *, dir_fd=None):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        self.patch(os, "unlink", refused)
+        self.assertEqual(self.successResultOf(maildrop.commit({0, 1})), 2)
+        self.patch(os, "unlink", unlink)
+        self.close(maildrop)
+        self.assertEqual(self.by_octets(self.make_store()), before)

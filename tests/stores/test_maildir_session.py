@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -14,7 +17,8 @@ from twisted.python.failure import Failure
 
 from popserv.errors import MaildropInUse, MessageVanished, StoreBroken, StoreUnavailable
 from popserv.maildrop import maildir_reader
-from tests.stores.maildirs import FRED, MaildirTestCase
+from popserv.maildrop.maildir_folder import unique_part
+from tests.stores.maildirs import FRED, MaildirTestCase, make_maildir
 
 HOLDER = """
 import sys
@@ -115,6 +119,29 @@ class TestLock(MaildirTestCase):
         self.failureResultOf(self.make_store().open(FRED), MaildropInUse)
         self.close(maildrop)
 
+    def test_a_lock_file_that_somebody_removes_lets_nobody_in(self):
+        self.put("1.a")
+        maildrop = self.open()
+        (self.maildir / "popserv.lock").unlink()
+        self.failureResultOf(self.make_store().open(FRED), MaildropInUse)
+        self.close(maildrop)
+        self.close(self.open())
+
+    def test_where_directories_cannot_be_locked_the_file_is_enough(self):
+        lock = fcntl.flock
+
+        def flock(descriptor, kind):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EBADF, "Bad file descriptor")
+            lock(descriptor, kind)
+
+        self.patch(fcntl, "flock", flock)
+        self.put("1.a")
+        maildrop = self.open()
+        self.failureResultOf(self.make_store().open(FRED), MaildropInUse)
+        self.close(maildrop)
+        self.close(self.open())
+
     def test_a_failed_opening_releases_the_lock(self):
         listdir = os.listdir
 
@@ -201,11 +228,28 @@ class TestReading(MaildirTestCase):
         self.failureResultOf(reader.read(1000), MessageVanished)
         self.assertEqual(self.successResultOf(maildrop.commit({0})), 0)
 
-    def test_a_maildir_that_is_gone_has_taken_its_messages_along(self):
+    def test_nothing_counts_as_removed_from_a_maildir_that_is_out_of_reach(self):
         maildrop = self.open()
         self.maildir.rename(self.root / "away")
         self.failureResultOf(maildrop.message(0).open().read(1000), MessageVanished)
-        self.assertEqual(self.successResultOf(maildrop.commit({0})), 0)
+        self.assertEqual(self.successResultOf(maildrop.commit({0})), 1)
+
+    def test_nothing_counts_as_removed_where_another_maildir_is_in_its_place(self):
+        for part in (".", "cur"):
+            maildrop = self.open()
+            place = self.maildir / part
+            place.rename(self.root / "away")
+            make_maildir(self.maildir) if part == "." else place.mkdir()
+            self.assertEqual(self.successResultOf(maildrop.commit({0})), 1)
+            self.close(maildrop)
+            shutil.rmtree(place)
+            (self.root / "away").rename(place)
+            self.assertEqual(self.open_and_close().count, 1)
+
+    def open_and_close(self):
+        maildrop = self.open()
+        self.close(maildrop)
+        return maildrop
 
     def test_another_file_under_the_same_name_is_not_the_message(self):
         maildrop = self.open()
@@ -238,7 +282,8 @@ class TestReading(MaildirTestCase):
 
     def test_octets_that_were_counted_wrong_are_never_let_out_whole_and_are_counted_again(self):
         status = os.stat(self.path)
-        file = status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
+        times = status.st_mtime_ns, status.st_ctime_ns
+        file = status.st_dev, status.st_ino, *times, status.st_size, hash(unique_part(b"cur/" + self.path[-3:]))
         self.store.sizes.remember([(file, (5, False, False))])
         maildrop = self.open()
         self.failureResultOf(maildrop.message(0).open().read(1000), StoreUnavailable)
