@@ -62,6 +62,9 @@ class Limits:
     connections: int = 20_000
     """Open connections of the whole service."""
 
+    deliveries: int = 1000
+    """Messages on their way in at a time, one for each recipient, of the whole service: each has a file open."""
+
     connections_per_address: int = 100
     """Open connections of one address (IPv6: one /64)."""
 

@@ -39,7 +39,7 @@ def config_option(command: F) -> F:
     return click.option(
         "--config",
         "config_file",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),
         help="Configuration file. Default: $POPSERV_CONFIG, ./popserv.toml, /etc/popserv/popserv.toml.",
     )(command)
 

@@ -35,6 +35,7 @@ class Registry:
         self._by_group: Counter[str] = Counter()
         self._open: dict[Registered, str] = {}
         self._waiting: dict[Registered, None] = {}  # not logged in, the oldest first
+        self._deliveries = 0
         self._ids = count(1)
         self._start = urandom(4).hex()
         self._drained: Deferred[None] | None = None
@@ -83,6 +84,17 @@ class Registry:
         if not self._by_group[group]:
             del self._by_group[group]
         self._check_drained()
+
+    def begin_delivery(self) -> bool:
+        """One message more is on its way in; False if there are too many, and then it is not."""
+        if self._deliveries >= self.limits.deliveries:
+            return False
+        self._deliveries += 1
+        return True
+
+    def end_deliveries(self, count: int) -> None:
+        """So many that `begin_delivery` permitted have come to their ends."""
+        self._deliveries -= count
 
     def drain(self) -> Deferred[None]:
         """Ask every connection to finish, and end those that have not after `Limits.drain_seconds`.

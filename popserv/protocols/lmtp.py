@@ -79,7 +79,7 @@ class LmtpServer(Connection):
         self._data = b""  # received in the data phase and not looked at
         self._reception: Reception | None = None
         self._busy = self._pumping = self._stalled = self._draining = False
-        self._messages = self._stored = 0
+        self._messages = self._stored = self._deliveries = 0
 
     # --- the connection
 
@@ -99,6 +99,7 @@ class LmtpServer(Connection):
         self._gone = True
         self._timeouts.forget(self)
         self._listener.registry.closed(self)
+        self._end_deliveries()
         if self._reception is not None and not self._busy:
             ensureDeferred(self._reception.intake.abort())
         self._listener.observer.event(
@@ -156,6 +157,7 @@ class LmtpServer(Connection):
         if line is None:
             return False
         reply = self._session.handle(line) if isinstance(line, bytes) else self._session.fault(line)
+        self._end_deliveries(left=len(self._session.recipients))  # fewer, where a transaction was given up
         self._act(reply)
         return True
 
@@ -199,8 +201,17 @@ class LmtpServer(Connection):
             account = await self._recipients.find(effect.address)
         except DeliveryError as error:
             self._out.append(self._session.refuse_recipient(error))
-        else:
-            self._out.append(self._session.recipient(account))
+            return
+        if self._gone or not self._listener.registry.begin_delivery():
+            self._out.append(answer(452, "4.5.3", "too many messages on their way, try again later"))
+            return
+        self._deliveries += 1
+        self._out.append(self._session.recipient(account))
+
+    def _end_deliveries(self, left: int = 0) -> None:
+        """Of those that have begun so many are left."""
+        ended, self._deliveries = self._deliveries - left, left
+        self._listener.registry.end_deliveries(ended)
 
     @property
     def _message_id(self) -> str:
@@ -231,6 +242,7 @@ class LmtpServer(Connection):
         await reception.intake.abort()
         self._reception = None
         self._session.reset()
+        self._end_deliveries()
         self._lines.feed(rest + self._data)
         self._data = b""
 

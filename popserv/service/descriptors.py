@@ -18,6 +18,10 @@ PER_CONNECTION = 4
 """The socket, the lock of a maildrop (two), and a message."""
 
 
+DELIVERIES_SHARE = 5
+"""One in so many is for messages on their way in."""
+
+
 def raise_descriptors() -> None:
     """Raise the soft limit of open files to the hard one."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -29,7 +33,9 @@ def fit(limits: Limits) -> Limits:
     most, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most == resource.RLIM_INFINITY:
         return limits
-    possible = max((most - RESERVED) // PER_CONNECTION, 1)
+    deliveries = min(limits.deliveries, max((most - RESERVED) // DELIVERIES_SHARE, 1))
+    limits = attrs.evolve(limits, deliveries=deliveries)
+    possible = max((most - RESERVED - deliveries) // PER_CONNECTION, 1)
     if limits.connections <= possible:
         return limits
     log.warn(

@@ -36,6 +36,31 @@ def said(session: LmtpSession, line: bytes) -> bytes:
     return reply
 
 
+def test_what_pipelining_clients_cannot_know_is_no_fault_of_theirs() -> None:
+    new = greeted(bad_commands=3)
+    for _ in range(10):
+        new.handle(b"MAIL FROM:<>")
+        assert isinstance(new.handle(b"RCPT TO:<nobody>"), LookUp)
+        new.refuse_recipient(UnknownRecipient())
+        assert said(new, b"DATA") == b"503 5.5.1 no valid recipients\r\n"
+        new.handle(b"RSET")
+        assert said(new, b"MAIL FROM:<> SIZE=1000000").startswith(b"552 5.3.4 ")
+        assert said(new, b"MAIL FROM:<> UNHEARD=OF").startswith(b"555 5.5.4 ")
+    assert not new.ended
+
+
+def test_a_message_that_is_stored_makes_up_for_faults() -> None:
+    new = greeted(bad_commands=3)
+    for _ in range(10):
+        new.handle(b"HUH")
+        new.handle(b"HUH")
+        new.stored(None)
+    assert not new.ended
+    for _ in range(3):
+        new.handle(b"DATA")
+    assert new.ended == "errors"
+
+
 def with_recipients(count: int = 1) -> LmtpSession:
     new = greeted()
     new.handle(b"MAIL FROM:<joe@example.net>")

@@ -263,6 +263,27 @@ class Transcripts(SynchronousTestCase):
         self.assertIn(b"\r\n452 4.3.1 mail system storage exceeded\r\n250 2.0.0 ", self.said())
         self.assertEqual(len(stored(memory, "ann")), 1)
 
+    def test_messages_on_their_way_are_bounded_over_all_connections(self) -> None:
+        recipients = b"LHLO x\r\nMAIL FROM:<>\r\n" + b"RCPT TO:<ann>\r\n" * 3
+        busy = b"452 4.5.3 too many messages on their way, try again later\r\n"
+        first = self.connect(limits=Limits(deliveries=4))
+        first.dataReceived(recipients)
+        self.assertNotIn(busy, self.said())
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "127.0.0.1", 4322))
+        second: Any = plugin.factory(self.listener).buildProtocol(None)
+        second.makeConnection(transport)
+        second.dataReceived(recipients)
+        self.assertEqual(transport.value().count(busy), 2)
+        for ending in (b"RSET\r\n", b"LHLO y\r\n", b"DATA\r\nx\r\n.\r\n"):
+            first.dataReceived(ending)
+            self.said()
+            first.dataReceived(b"MAIL FROM:<>\r\n" + b"RCPT TO:<ann>\r\n" * 4)
+            self.assertEqual(self.said().count(busy), 1, ending)
+        first.connectionLost()
+        transport.clear()
+        second.dataReceived(b"RCPT TO:<ann>\r\n" * 4)
+        self.assertEqual(transport.value().count(busy), 1)
+
     def test_too_large_a_message_is_552_and_the_session_goes_on(self) -> None:
         server = self.connect(message_octets=100)
         server.dataReceived(b"LHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\n")
