@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, execute, fail
@@ -12,6 +14,9 @@ from twisted.python.threadpool import ThreadPool
 from popserv.errors import Busy
 
 T = TypeVar("T")
+
+STOP_SECONDS = 5.0
+"""What work in a thread gets to finish when nobody waits for its result any more."""
 
 
 class Pool(Protocol):
@@ -27,6 +32,12 @@ class InlinePool:
         return execute(function, *arguments)
 
 
+class _Threads(ThreadPool):
+    """One that waits for a dead disk must not keep the process from ending."""
+
+    threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
+
+
 class BoundedPool:
     """Threads of our own, apart from the reactor's, with a bounded queue.
 
@@ -35,7 +46,7 @@ class BoundedPool:
 
     def __init__(self, reactor: Any, name: str, threads: int, queue: int) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(0, threads, name)
+        self._pool = _Threads(0, threads, name)
         self._room = threads + queue
         self._under_way = 0
 
@@ -51,7 +62,9 @@ class BoundedPool:
         self._under_way -= 1
         return result
 
-    def stop(self) -> None:
-        """End the threads; blocks until those under way are done."""
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End the threads; blocks until those under way are done, but for so many seconds at most."""
         if self._pool.started:
-            self._pool.stop()
+            stopper = Thread(target=self._pool.stop, daemon=True)
+            stopper.start()
+            stopper.join(seconds)

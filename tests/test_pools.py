@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -35,3 +38,22 @@ class Pools(TestCase):
         offered = names.mechanisms(("default",))
         self.assertEqual(set(offered) & {"apop", "cram-md5", "login", "anonymous"}, set())
         self.assertIn("apop", names.mechanisms(("default", "apop")))
+
+
+def test_a_thread_that_does_not_come_back_keeps_no_process_from_ending(tmp_path: Path) -> None:
+    program = """if True:
+        import os, sys
+        from twisted.internet import reactor
+        from popserv.pools import BoundedPool
+        pool = BoundedPool(reactor, "stuck", 1, 1)
+        stuck, _ = os.pipe()
+        def begin():
+            pool.run(os.read, stuck, 1)
+            reactor.callLater(0.2, reactor.stop)
+        reactor.addSystemEventTrigger("after", "shutdown", pool.stop, 0.3)
+        reactor.callWhenRunning(begin)
+        reactor.run()
+        print("ended")
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=20, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"ended\n")
