@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,29 @@ class LogLineTests(SynchronousTestCase):
 
     def test_further_lines_are_indented(self) -> None:
         self.assertRegex(self.log("one\ntwo"), r"one\n\ttwo\n$")
+
+
+class Fail2ban(SynchronousTestCase):
+    """The filter that is shipped reads the lines that are written."""
+
+    def pattern(self) -> re.Pattern[str]:
+        root = Path(__file__).parent.parent.parent
+        text = (root / "etc" / "fail2ban" / "filter.d" / "popserv.conf").read_text()
+        found = re.search(r"^failregex = (.*)$", text, re.MULTILINE)
+        assert found is not None
+        return re.compile(found[1].replace("<ADDR>", r"(?P<address>[0-9a-fA-F:.]+)"))
+
+    def banned(self, **facts: str) -> str:
+        line = logged("refused", **{"session": "5f-1", "mech": "PLAIN", "tls": "", "checker": "", **facts})
+        found = self.pattern().search(line.rstrip("\n"))
+        return found["address"] if found else ""
+
+    def test_who_guesses_is_found(self) -> None:
+        for reason in ("credentials", "unknown-account", "invalid-name", "authorization"):
+            self.assertEqual(self.banned(peer="192.0.2.7", user="fred", reason=reason), "192.0.2.7")
+        self.assertEqual(self.banned(peer="2001:db8::7", user="", reason="credentials"), "2001:db8::7")
+
+    def test_who_was_right_and_who_is_made_up_are_not(self) -> None:
+        self.assertEqual(self.banned(peer="192.0.2.7", user="fred", reason="policy"), "")
+        user = "x peer=198.51.100.1 session=1 user=1 mech=1 tls=1 reason=credentials checker=1"
+        self.assertEqual(self.banned(peer="192.0.2.7", user=user, reason="credentials"), "192.0.2.7")
