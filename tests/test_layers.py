@@ -44,7 +44,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
     "extensions": frozenset({"session", "wire", "errors"}),
     "sasl": frozenset({"errors", "interfaces", "auth"}),
-    "auth": frozenset({"interfaces", "errors", "pools", "maildrop.adapters"}),
+    "auth": frozenset({"interfaces", "errors", "pools", "wire.arguments", "maildrop.adapters"}),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
     "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 
@@ -68,13 +68,23 @@ class Users:
     problems: Sequence[str]
     """What is wrong, a sentence each, with 1-based line numbers."""
 
-    def typical(self) -> str | None:
-        """A stored password of the kind that most accounts have, None if there is no account."""
-        kinds = Counter(_kind(entry.stored) for entry in self.entries.values())
-        if not kinds:
-            return None
-        commonest = kinds.most_common(1)[0][0]
-        return next(entry.stored for entry in self.entries.values() if _kind(entry.stored) == commonest)
+    examples: Sequence[str] = attrs.field(default=(), repr=False)
+    """A stored password of each kind that there is, the commonest kind first."""
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Entry], problems: Sequence[str]) -> Self:
+        """With examples found among the entries."""
+        first: dict[str, str] = {}
+        kinds: Counter[str] = Counter()
+        for entry in entries.values():
+            kind = _kind(entry.stored)
+            kinds[kind] += 1
+            first.setdefault(kind, entry.stored)
+        return cls(entries, problems, [first[kind] for kind, _count in kinds.most_common()])
+
+    def typical(self, among: Callable[[str], bool] = lambda _stored: True) -> str | None:
+        """The commonest kind of stored password that is `among` those wanted, by an example; None if there is none."""
+        return next((stored for stored in self.examples if among(stored)), None)
 
 
 def parse(octets: bytes, case: Literal["fold", "keep"] = "fold") -> Users:
@@ -94,7 +104,7 @@ def parse(octets: bytes, case: Literal["fold", "keep"] = "fold") -> Users:
         entries[entry.name] = entry
         if complaint:
             problems.append(f"line {number}: account cannot be used: {complaint}")
-    return Users(entries, problems)
+    return Users.of(entries, problems)
 
 
 def parse_line(line: bytes, case: Literal["fold", "keep"] = "fold") -> tuple[Entry, str]:

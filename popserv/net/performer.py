@@ -104,7 +104,8 @@ class Performer:
             self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
         else:
             self.mechanism = effect.mechanism.name.decode("ascii")
-            self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname)
+            offered = tuple(each.name for each in self._session.offer.mechanisms)
+            self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
             try:
                 credentials = await effect.mechanism.authenticate(self._conversation)
             finally:

@@ -17,16 +17,10 @@ _LATER: Mapping[str, frozenset[str]] = {
     "stores": frozenset({"mbox", "postgres"}),
     "sasl": frozenset(
         {
-            "scram-sha-1",
-            "scram-sha-1-plus",
-            "scram-sha-256",
-            "scram-sha-256-plus",
             "oauthbearer",
             "xoauth2",
             "external",
             "gssapi",
-            "login",
-            "cram-md5",
             "anonymous",
         }
     ),
@@ -38,6 +32,8 @@ WITHOUT_SASL = ("user", "apop")
 
 _DEFAULT = (
     "user",
+    "scram-sha-512-plus",
+    "scram-sha-512",
     "scram-sha-256-plus",
     "scram-sha-256",
     "scram-sha-1-plus",
