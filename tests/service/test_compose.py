@@ -65,7 +65,9 @@ class OfferTests(SynchronousTestCase):
     def test_the_default(self) -> None:
         listener = self.listener()
         scram = [b"SCRAM-SHA-%d" % size for size in (512, 256, 1)]
-        self.assertEqual([mechanism.name for mechanism in listener.mechanisms], [*scram, b"PLAIN"])
+        self.assertEqual(
+            [mechanism.name for mechanism in listener.mechanisms], [*scram, b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"]
+        )
         self.assertTrue(listener.user)
         self.assertFalse(listener.apop)
 
