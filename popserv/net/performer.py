@@ -79,7 +79,7 @@ class Performer:
     async def _log_in(self, effect: PasswordLogin | ApopLogin | Converse) -> None:
         session = self._session
         try:
-            outcome = await self._authenticate(effect)
+            outcome = await self._converse(effect)
         except ConnectionGone:
             return
         except PopError as error:
@@ -96,6 +96,13 @@ class Performer:
         else:
             self._finished(session.logged_in, outcome.maildrop)
 
+    async def _converse(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
+        try:
+            return await self._authenticate(effect)
+        finally:
+            # Not before: a checker may go on with the exchange.
+            self._conversation = None
+
     async def _authenticate(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
         credentials: Any
         if isinstance(effect, PasswordLogin):
@@ -105,19 +112,17 @@ class Performer:
         else:
             self.mechanism = effect.mechanism.name.decode("ascii")
             offered = tuple(each.name for each in self._session.offer.mechanisms)
-            self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
-            try:
-                credentials = await effect.mechanism.authenticate(self._conversation)
-            finally:
-                self._conversation = None
+            conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
+            self._conversation = conversation
+            credentials = await effect.mechanism.authenticate(conversation)
         result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
         return result
 
     def _challenge(self, octets: bytes) -> None:
-        reply = self._session.challenge(octets)
         conversation = self._conversation
-        self._reply(reply)
-        if self._session.ended and conversation is not None:
+        if not self._gone:
+            self._reply(self._session.challenge(octets))
+        if conversation is not None and (self._gone or self._session.ended):
             conversation.answer(ConnectionGone())
 
     async def _commit(self, effect: Commit) -> None:
