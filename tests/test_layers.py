@@ -43,7 +43,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "wire": frozenset({"errors", "limits"}),
     "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
     "extensions": frozenset({"session", "wire", "errors"}),
-    "sasl": frozenset({"errors", "interfaces", "auth"}),
+    "sasl": frozenset({"errors", "interfaces", "plugins", "auth"}),
     "auth": frozenset({"interfaces", "errors", "pools", "wire.arguments", "maildrop.adapters"}),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),

@@ -8,15 +8,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Literal, Self
 
 import attrs
 
 from popserv.auth.account import Account
 from popserv.auth.names import InvalidName, prepare
-
-Network = IPv4Network | IPv6Network
+from popserv.auth.networks import Network, admits
 
 KNOWN_EXTRAS = frozenset({"userdb_mail", "userdb_home", "userdb_uid", "userdb_gid", "allow_nets", "nologin"})
 """Any other may restrict what the account can do, so it is not ignored."""
@@ -48,15 +47,7 @@ class Entry:
         """Whether this account may log in from here; `address` is numeric, "" = not known."""
         if self.account is None or self.nologin:
             return False
-        if self.networks is None:
-            return True
-        try:
-            numeric = ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped is not None:
-            numeric = numeric.ipv4_mapped
-        return any(numeric in network for network in self.networks)
+        return self.networks is None or admits(self.networks, address)
 
 
 @attrs.frozen

@@ -79,7 +79,7 @@ class Performer:
     async def _log_in(self, effect: PasswordLogin | ApopLogin | Converse) -> None:
         session = self._session
         try:
-            outcome = await self._converse(effect)
+            outcome = await self._authenticate(effect)
         except ConnectionGone:
             return
         except PopError as error:
@@ -96,27 +96,26 @@ class Performer:
         else:
             self._finished(session.logged_in, outcome.maildrop)
 
-    async def _converse(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
-        try:
-            return await self._authenticate(effect)
-        finally:
-            # Not before: a checker may go on with the exchange.
-            self._conversation = None
-
     async def _authenticate(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
         credentials: Any
-        if isinstance(effect, PasswordLogin):
-            self.mechanism, credentials = "USER", Password(effect.name, effect.password)
-        elif isinstance(effect, ApopLogin):
-            self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
-        else:
-            self.mechanism = effect.mechanism.name.decode("ascii")
-            offered = tuple(each.name for each in self._session.offer.mechanisms)
-            conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
-            self._conversation = conversation
-            credentials = await effect.mechanism.authenticate(conversation)
-        result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
-        return result
+        try:
+            if isinstance(effect, PasswordLogin):
+                self.mechanism, credentials = "USER", Password(effect.name, effect.password)
+            elif isinstance(effect, ApopLogin):
+                self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
+            else:
+                credentials = await self._converse(effect)
+            # Whoever checks the credentials may go on with the conversation: it ends when the login does.
+            result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
+            return result
+        finally:
+            self._conversation = None
+
+    async def _converse(self, effect: Converse) -> Any:
+        self.mechanism = effect.mechanism.name.decode("ascii")
+        offered = tuple(each.name for each in self._session.offer.mechanisms)
+        self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
+        return await effect.mechanism.authenticate(self._conversation)
 
     def _challenge(self, octets: bytes) -> None:
         conversation = self._conversation
