@@ -147,11 +147,9 @@ class PasswdFile:
     async def _fits(self, entry: Entry, credentials: Any) -> bool:
         if IUsernamePassword.providedBy(credentials):
             return await self._verifier.check(entry.name, entry.stored, credentials)
-        try:
-            secret = plain_secret(entry.stored, self._default_scheme)
-        except UnusableHash:
-            return False
-        return secret is not None and bool(credentials.checkPassword(secret))
+        secret = self._secret(entry.stored)
+        # Something is digested in every case, so that it takes the same time.
+        return bool(credentials.checkPassword(secret or b"nothing")) and secret is not None
 
     async def _check_nothing(self, credentials: Any) -> None:
         if IScramCredentials.providedBy(credentials):
@@ -197,18 +195,19 @@ class PasswdFile:
         self._verifier.stand_in(users.typical())
         typical = {name: users.typical(partial(self._can, name)) for name in INTERFACES}
         self._typical = {name: stored for name, stored in typical.items() if stored is not None}
-        self._plain = users.typical(self._is_plain) is not None
+        self._plain = users.typical(lambda stored: self._secret(stored) is not None) is not None
         for problem in reading.users.problems:
             self.log.warn("passwd-file: {path}: {problem}", path=str(self._path), problem=problem)
 
     def _can(self, hash_name: HashName, stored: str) -> bool:
         return self._scram.can(stored, hash_name)
 
-    def _is_plain(self, stored: str) -> bool:
+    def _secret(self, stored: str) -> bytes | None:
+        """The password itself, if it can be had of this stored value."""
         try:
-            return plain_secret(stored, self._default_scheme) is not None
+            return plain_secret(stored, self._default_scheme)
         except UnusableHash:
-            return False
+            return None
 
     def _complain(self, reason: str) -> None:
         """Log, once for as long as the reason is the same."""

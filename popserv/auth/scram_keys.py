@@ -58,6 +58,8 @@ class ScramKeys:
             raise ValueError("these are no SCRAM keys") from None
         if not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) > 0):
             raise ValueError("the iteration count of these SCRAM keys is no number")
+        if not salt:
+            raise ValueError("the SCRAM keys have no salt")
         if len(stored_key) not in _HASHES or len(server_key) != len(stored_key):
             raise ValueError("the SCRAM keys have no length of a known hash function")
         if int(count) > MOST_ITERATIONS:
@@ -80,10 +82,10 @@ class ScramKeys:
         return hmac.compare_digest(made.stored_key, self.stored_key)
 
 
-def salt_for(secret: bytes, name: bytes) -> bytes:
+def salt_for(secret: bytes, name: bytes, octets: int = 16) -> bytes:
     """The salt of an account that has none of its own, or that there is not: nobody can tell it from a real one.
 
     The same for the same prepared name as long as the `secret` of the server is (RFC 5802 section 9 asks for no less of
     real ones).
     """
-    return hmac.digest(secret, b"SCRAM salt " + name, "sha256")[:16]
+    return hashlib.pbkdf2_hmac("sha256", secret, b"SCRAM salt " + name, 1, octets)

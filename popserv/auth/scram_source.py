@@ -7,6 +7,7 @@ from os import urandom
 
 import attrs
 
+from popserv.auth.names import InvalidName, prepare_password
 from popserv.auth.passwords import UnusableHash, plain_secret, scram_keys
 from popserv.auth.scram_keys import HashName, ScramKeys, salt_for
 from popserv.pools import Pool
@@ -56,7 +57,7 @@ class ScramSource:
         keys = scram_keys(typical, self._default_scheme) if self.can(typical, hash_name) else None
         if keys is None:
             return await self._derive(name, self._nobodys, hash_name)
-        return attrs.evolve(keys, salt=salt_for(self._secret, name)[: len(keys.salt)].ljust(len(keys.salt), b"\0"))
+        return attrs.evolve(keys, salt=salt_for(self._secret, name, len(keys.salt)))
 
     async def _derive(self, name: bytes, password: bytes, hash_name: HashName) -> ScramKeys:
         known = self._derived.get((name, hash_name))
@@ -64,8 +65,16 @@ class ScramSource:
             self._derived.move_to_end((name, hash_name))
             return known.keys
         salt = salt_for(self._secret, name)
-        keys = await self._hashing.run(ScramKeys.make, password, hash_name, DERIVED_ITERATIONS, salt)
+        keys = await self._hashing.run(ScramKeys.make, _normalized(password), hash_name, DERIVED_ITERATIONS, salt)
         self._derived[name, hash_name] = _Derived(password, keys)
         if len(self._derived) > CACHED_KEYS:
             self._derived.popitem(last=False)
         return keys
+
+
+def _normalized(password: bytes) -> bytes:
+    """As the client prepares it (RFC 5802 section 2.2), as far as it can be prepared."""
+    try:
+        return prepare_password(password)
+    except InvalidName:
+        return password

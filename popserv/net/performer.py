@@ -118,10 +118,10 @@ class Performer:
         return await effect.mechanism.authenticate(self._conversation)
 
     def _challenge(self, octets: bytes) -> None:
-        reply = self._session.challenge(octets)
         conversation = self._conversation
-        self._reply(reply)
-        if self._session.ended and conversation is not None:
+        if not self._gone:
+            self._reply(self._session.challenge(octets))
+        if conversation is not None and (self._gone or self._session.ended):
             conversation.answer(ConnectionGone())
 
     async def _commit(self, effect: Commit) -> None:

@@ -14,7 +14,7 @@ from popserv import plugins
 from popserv.auth.credentials import CramDigest
 from popserv.errors import MalformedResponse
 from popserv.service import names
-from tests.sasl.test_scram import Channel, Talk
+from popserv.testing.talk import Talk, TalkChannel
 
 
 class Cram(SynchronousTestCase):
@@ -85,4 +85,4 @@ class Login(SynchronousTestCase):
     def test_SEC_004_it_needs_tls_and_has_to_be_named(self) -> None:
         self.assertTrue(self.mechanism.plaintext)
         self.assertNotIn("login", names.mechanisms(("default",)))
-        self.assertTrue(self.mechanism.usable(Channel()))
+        self.assertTrue(self.mechanism.usable(TalkChannel()))

@@ -19,43 +19,9 @@ from popserv.auth.scram import FirstMessage, unescape
 from popserv.auth.scram_keys import ScramKeys, salt_for
 from popserv.errors import MalformedResponse, PopError
 from popserv.service.rehearsal import ScramClient
+from popserv.testing.talk import Talk, TalkChannel
 
 NAMES = [f"scram-sha-{size}{plus}" for size in (1, 256, 512) for plus in ("", "-plus")]
-
-
-@attrs.define
-class Channel:
-    """A connection with the channel-binding data that the test says."""
-
-    tls: str = "TLSv1.3"
-    data: dict[str, bytes] = attrs.Factory(dict)
-    certificate: None = None
-
-    @property
-    def binds(self) -> bool:
-        return bool(self.data)
-
-    def binding(self, kind: str) -> bytes | None:
-        return self.data.get(kind)
-
-
-@attrs.define
-class Talk:
-    """A conversation whose client is a function from challenge to response."""
-
-    initial: bytes | None
-    respond: Callable[[bytes], bytes]
-    channel: Channel = attrs.Factory(Channel)
-    offered: tuple[bytes, ...] = ()
-    hostname: str = "localhost"
-    challenges: list[bytes] = attrs.Factory(list)
-
-    async def challenge(self, octets: bytes) -> bytes:
-        self.challenges.append(octets)
-        return self.respond(octets)
-
-    async def first(self) -> bytes:
-        return await self.challenge(b"") if self.initial is None else self.initial
 
 
 def nothing(_challenge: bytes) -> bytes:
@@ -273,7 +239,7 @@ class Binding(Case):
     def plus(self, kind: str, data: bytes, offered: tuple[bytes, ...] = BOTH) -> bool:
         """Whether a client that is bound to this data gets in."""
         client = ScramClient("sha256", b"fred", b"pencil", header=f"p={kind},,".encode(), binding=data)
-        talk = Talk(client.first(), client.respond, Channel(data=dict(self.DATA)), offered)
+        talk = Talk(client.first(), client.respond, TalkChannel(data=dict(self.DATA)), offered)
         return self.prove(self.begin(talk, "scram-sha-256-plus"), Exchanges.KEYS["sha256"])
 
     def test_CB_002_a_client_on_the_same_connection_gets_in(self) -> None:
@@ -287,26 +253,26 @@ class Binding(Case):
 
     def test_SC_011_types_that_are_not_here_are_refused(self) -> None:
         for kind in (b"tls-unique", b"tls-nonsense", b"tls-Exporter"):
-            talk = Talk(b"p=" + kind + b",,n=fred,r=abc", nothing, Channel(data=dict(self.DATA)))
+            talk = Talk(b"p=" + kind + b",,n=fred,r=abc", nothing, TalkChannel(data=dict(self.DATA)))
             self.assertIn("not available", self.refused(talk, "scram-sha-256-plus"))
 
     def test_SC_012_the_flag_and_the_name_of_the_mechanism_go_together(self) -> None:
-        with_data = Channel(data=dict(self.DATA))
+        with_data = TalkChannel(data=dict(self.DATA))
         self.refused(Talk(b"p=tls-exporter,,n=fred,r=abc", nothing, with_data), "scram-sha-256")
         for flag in (b"n", b"y"):
             self.refused(Talk(flag + b",,n=fred,r=abc", nothing, with_data), "scram-sha-256-plus")
 
     def test_SC_010_a_client_that_was_told_there_is_no_binding_is_refused_where_there_is(self) -> None:
-        talk = Talk(b"y,,n=fred,r=abc", nothing, Channel(data=dict(self.DATA)), self.BOTH)
+        talk = Talk(b"y,,n=fred,r=abc", nothing, TalkChannel(data=dict(self.DATA)), self.BOTH)
         self.assertIn("offers channel binding", self.refused(talk))
-        talk = Talk(b"y,,n=fred,r=abc", nothing, Channel(), self.BOTH[1:])
+        talk = Talk(b"y,,n=fred,r=abc", nothing, TalkChannel(), self.BOTH[1:])
         self.assertEqual(self.begin(talk).first.flag, b"y")
 
     def test_SC_014_plus_needs_something_to_bind_to(self) -> None:
         for name in NAMES:
             mechanism = plugins.find("sasl", name)
-            self.assertEqual(mechanism.usable(Channel()), not name.endswith("plus"))
-            self.assertTrue(mechanism.usable(Channel(data=dict(self.DATA))))
+            self.assertEqual(mechanism.usable(TalkChannel()), not name.endswith("plus"))
+            self.assertTrue(mechanism.usable(TalkChannel(data=dict(self.DATA))))
             self.assertEqual(mechanism.name, name.upper().encode())
             self.assertFalse(mechanism.plaintext)
 
