@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import ensureDeferred
@@ -15,14 +14,9 @@ from popserv import plugins
 from popserv.auth.bearer import BearerToken
 from popserv.errors import MalformedResponse
 from popserv.interfaces import IBearerToken
-from tests.sasl.test_scram import Channel, Talk
+from popserv.testing.talk import Talk, TalkChannel
 
 TOKEN = b"vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
-
-
-@attrs.define
-class Named(Channel):
-    names: tuple[str, ...] = ("pop.example.org", "*.example.net")
 
 
 class Case(SynchronousTestCase):
@@ -30,7 +24,9 @@ class Case(SynchronousTestCase):
 
     def talk(self, message: bytes | None, *answers: bytes) -> Talk:
         left = iter(answers)
-        return Talk(message, lambda _challenge: next(left, b""), Named())
+        return Talk(
+            message, lambda _challenge: next(left, b""), TalkChannel(names=("pop.example.org", "*.example.net"))
+        )
 
     def read(self, message: bytes) -> BearerToken:
         found = self.successResultOf(ensureDeferred(self.mechanism.authenticate(self.talk(message))))
@@ -55,8 +51,8 @@ class OAuthBearer(Case):
         return header + b"\1" + b"".join(pair + b"\1" for pair in pairs) + b"\1"
 
     def test_OA_001_tls_only(self) -> None:
-        self.assertFalse(self.mechanism.usable(Channel(tls="")))
-        self.assertTrue(self.mechanism.usable(Channel()))
+        self.assertFalse(self.mechanism.usable(TalkChannel(tls="")))
+        self.assertTrue(self.mechanism.usable(TalkChannel()))
         self.assertTrue(self.mechanism.plaintext)
 
     def test_OA_002_name_and_token(self) -> None:
@@ -123,7 +119,7 @@ class XOAuth2(Case):
         self.assertEqual((found.username, found.token), (b"someuser@example.com", TOKEN))
         for wrong in (b"", b"user=\1auth=Bearer x\1\1", b"user=a\1auth=Bearer x\1", b"user=a\1auth=x\1\1", b"a\1\1"):
             self.refused(wrong)
-        self.assertFalse(self.mechanism.usable(Channel(tls="")))
+        self.assertFalse(self.mechanism.usable(TalkChannel(tls="")))
 
     def test_XO_002_the_last_words_have_numbers(self) -> None:
         message = b"user=a\1auth=Bearer x\1\1"
