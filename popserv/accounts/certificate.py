@@ -91,7 +91,7 @@ class CertificateAccounts:
         # What is on the disk now counts for the login: that one waits for it.
         for each in self._maps():
             each.look()
-        return bool(self._names(certificate))
+        return bool(self.accounts(certificate))
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         return ensureDeferred(self._check(credentials))
@@ -99,7 +99,7 @@ class CertificateAccounts:
     async def _check(self, credentials: Any) -> bytes:
         for each in self._maps():
             await each.look()
-        names = {name.encode("utf-8") for name in self._names(credentials.certificate)}
+        names = {name.encode("utf-8") for name in self.accounts(credentials.certificate)}
         if not names:
             raise UnknownAccount("nobody has this certificate")
         authorization: bytes = getattr(credentials, "authorization", b"")
@@ -112,7 +112,7 @@ class CertificateAccounts:
     def _maps(self) -> Sequence[CertificateMap]:
         return [each for each in (self._subjects, self._fingerprints) if each is not None]
 
-    def _names(self, certificate: bytes) -> frozenset[str]:
+    def accounts(self, certificate: bytes) -> frozenset[str]:
         """The accounts that have this certificate, as far as the files are in memory. Never raises."""
         try:
             found = contents(certificate)

@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from popserv.auth.names import InvalidName, check_direction
 from popserv.auth.trail import Trail
+from popserv.interfaces import IOurCredentials
 
 TOKEN_CHARACTERS = 255
 TRACE_OCTETS = 4 * TOKEN_CHARACTERS
@@ -27,7 +28,7 @@ _PROHIBITED = (
 """RFC 4505 section 3. Nothing is mapped there, and no character is too new."""
 
 
-@implementer(IAnonymous)
+@implementer(IAnonymous, IOurCredentials)
 @attrs.frozen
 class Anonymous:
     """Nobody in particular; see `popserv.interfaces.IOurCredentials`."""

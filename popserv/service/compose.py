@@ -163,7 +163,12 @@ def _clients(config: Config, accounts: access.Accounts) -> ClientFiles | None:
     useful = "external" in names.mechanisms(config.auth.mechanisms) and accounts.take(IClientCertificate)
     if not (tls.client_ca and useful):
         return None
-    return ClientFiles(config.path(tls.client_ca), config.path(tls.client_crl) if tls.client_crl else None)
+    files = ClientFiles(config.path(tls.client_ca), config.path(tls.client_crl) if tls.client_crl else None)
+    try:
+        files.read()
+    except CertificateTrouble as trouble:
+        raise ConfigErrors([("tls.client_ca", str(trouble))]) from None
+    return files
 
 
 def _ways_in(config: Config) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class OfferTests(SynchronousTestCase):
 
     def test_the_default(self) -> None:
         listener = self.listener()
-        self.assertEqual([mechanism.name for mechanism in listener.mechanisms], [b"PLAIN"])
+        self.assertIn(b"PLAIN", [mechanism.name for mechanism in listener.mechanisms])
         self.assertTrue(listener.user)
         self.assertFalse(listener.apop)
 
