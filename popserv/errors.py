@@ -68,6 +68,12 @@ class LoginBarred(LoginRefused):
         self.reason = reason
 
 
+class ReadOnly(PopError):
+    """Nothing can be removed from this maildrop, in this session. Not counted: programs ask once for each message."""
+
+    default = "this maildrop can be read only"
+
+
 class LoginTooSoon(PopError):
     """The credentials are good, the last login was too short a time ago (RFC 2449 section 8.1.1)."""
 

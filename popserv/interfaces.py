@@ -43,7 +43,12 @@ __all__ = [
     "IMechanism",
     "IMessage",
     "IMessageReader",
+    "INamesOnly",
     "IOurCredentials",
+    "IPublicMaildrop",
+    "IReadOnlyMaildrop",
+    "IReadOnlyStore",
+    "IRecognizes",
     "IScramCredentials",
     "IScramSha1",
     "IScramSha256",
@@ -90,6 +95,18 @@ class IMaildropStore(Interface):
         """
 
 
+class IReadOnlyStore(Interface):
+    """Beside `IMaildropStore`: a store with sessions that change nothing, so that there may be several at once."""
+
+    def open_read_only(account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
+        """Take a snapshot of this account's maildrop, without its lock: a Deferred `IReadOnlyMaildrop`.
+
+        Neither waits for a session that holds the lock nor keeps one from taking it; what that session removes fails
+        to be read here with `popserv.errors.MessageVanished`. Writes nothing. Fails as `IMaildropStore.open` does, but
+        never with `MaildropInUse`.
+        """
+
+
 class IMaildrop(Interface):
     """An immutable snapshot of a maildrop for one session (RFC 1939 section 4), and its lock.
 
@@ -122,6 +139,12 @@ class IMaildrop(Interface):
 
         Deletes nothing. May be called again, and after `commit`.
         """
+
+
+class IReadOnlyMaildrop(IMaildrop):
+    """One of which nothing can be removed: the session refuses DELE, so `commit` is never called."""
+
+    read_only: bool = Attribute("True; a maildrop without this attribute is none of this kind")
 
 
 class IMessage(Interface):
@@ -243,8 +266,8 @@ class IConversation(Interface):
 class ILogin(Interface):
     """The way in: a portal with everything that stands around it (delays, throttle, logging)."""
 
-    def verifies(credential: Any) -> bool:
-        """Whether some checker takes credentials of this interface: bool."""
+    def verifies(credential: Any, channel: IChannel | None = None) -> bool:
+        """Whether some checker takes credentials of this interface, on this connection if one is given: bool."""
 
     def login(credentials: Any, peer: Any) -> Deferred[Any]:
         """Check the credentials and open the maildrop: a Deferred `popserv.auth.login.LoggedIn`.
@@ -329,6 +352,29 @@ class ICapable(Interface):
 
     def verifies(credential: Any) -> bool:
         """Whether some account can be checked by credentials of this interface now: bool. Does not block."""
+
+
+class IRecognizes(Interface):
+    """Beside `ICredentialsChecker`, for one whose credentials come with the connection and not with what is said."""
+
+    def recognizes(credential: Any, channel: IChannel) -> bool:
+        """Whether credentials of this interface that this connection has brought belong to some account: bool.
+
+        Asked before a mechanism is announced there. Does not block and never raises.
+        """
+
+
+class INamesOnly(Interface):
+    """Beside `ICredentialsChecker`, for one that tells whose credentials are, while accounts are kept elsewhere.
+
+    If a directory stands beside it, an account has to be known there.
+    """
+
+
+class IPublicMaildrop(INamesOnly):
+    """Beside `ICredentialsChecker`, for one that lets anonymous users in (`twisted.cred.checkers.ANONYMOUS`)."""
+
+    account: str = Attribute("the prepared name of the account whose maildrop they may read")
 
 
 class IAuthorizes(Interface):

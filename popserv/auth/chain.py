@@ -11,7 +11,15 @@ from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from zope.interface import implementer
 
 from popserv.auth.trail import Trail
-from popserv.interfaces import IAccount, IAccountDirectory, IAuthorizes, ICapable, IDummyCheck
+from popserv.interfaces import (
+    IAccount,
+    IAccountDirectory,
+    IAuthorizes,
+    ICapable,
+    IChannel,
+    IDummyCheck,
+    IRecognizes,
+)
 
 
 class UnknownAccount(UnauthorizedLogin):
@@ -27,7 +35,16 @@ def nobody(_avatar_id: bytes, _authorization: bytes) -> bool:
     return False
 
 
-@implementer(ICredentialsChecker, IAuthorizes, ICapable)
+def can_check(checker: Any, credential: Any, channel: IChannel | None = None) -> bool:
+    """Whether `checker` takes credentials of this interface now and, with a `channel`, those that come with that."""
+    return (
+        any(credential.isOrExtends(taken) for taken in checker.credentialInterfaces)
+        and (not ICapable.providedBy(checker) or checker.verifies(credential))
+        and (channel is None or not IRecognizes.providedBy(checker) or checker.recognizes(credential, channel))
+    )
+
+
+@implementer(ICredentialsChecker, IAuthorizes, ICapable, IRecognizes)
 class CheckerChain:
     """Asks each checker that takes the credentials, in order.
 
@@ -52,11 +69,10 @@ class CheckerChain:
         )
 
     def verifies(self, credential: Any) -> bool:
-        return any(
-            not ICapable.providedBy(checker) or checker.verifies(credential)
-            for checker in self._checkers
-            if any(credential.isOrExtends(taken) for taken in checker.credentialInterfaces)
-        )
+        return any(can_check(checker, credential) for checker in self._checkers)
+
+    def recognizes(self, credential: Any, channel: IChannel) -> bool:
+        return any(can_check(checker, credential, channel) for checker in self._checkers)
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         return ensureDeferred(self._identify(credentials))

@@ -15,10 +15,11 @@ from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
+from popserv.auth.chain import can_check
 from popserv.auth.names import InvalidName
 from popserv.auth.trail import Trail
 from popserv.errors import LoginBarred, LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
-from popserv.interfaces import IAuthorizes, ICapable, ILogin, IMaildrop, ISessionObserver
+from popserv.interfaces import IAuthorizes, IChannel, ILogin, IMaildrop, ISessionObserver
 
 
 @attrs.frozen
@@ -87,11 +88,11 @@ class LoginService:
         self._observer = observer
         self._adapt = adapt
 
-    def verifies(self, credential: Any) -> bool:
+    def verifies(self, credential: Any, channel: IChannel | None = None) -> bool:
         # As the portal looks for a checker: credentials of this kind have to provide what it takes.
         for taken, checker in self._portal.checkers.items():
             if credential.isOrExtends(taken):
-                return not ICapable.providedBy(checker) or checker.verifies(credential)
+                return can_check(checker, credential, channel)
         return False
 
     def login(self, credentials: Any, peer: Peer, trail: Trail | None = None) -> Deferred[LoggedIn]:
@@ -114,7 +115,8 @@ class LoginService:
         if self._throttle is not None:
             self._throttle.record_success(peer.address, name)
         logged_in = await self._open(result, name, peer)
-        self._report("login", peer, logged_in.name, trail)
+        said = {"trace": trail.trace} if trail.trace else {}
+        self._report("login", peer, logged_in.name, trail, **said)
         return logged_in
 
     def _prepare(self, credentials: Any, peer: Peer, trail: Trail) -> Any:
@@ -127,6 +129,7 @@ class LoginService:
         if prepared.authorization not in (b"", prepared.username) and not self._authorizes(prepared):
             trail.reason = "authorization"
             raise LoginRefused()
+        trail.trace = getattr(prepared, "trace", "")
         return attrs.evolve(prepared, address=peer.address, trail=trail)
 
     def _authorizes(self, credentials: Any) -> bool:

@@ -43,12 +43,17 @@ def saslprep(text: str, stored: bool = False) -> str:
     for character in prepared:
         if any(prohibited(character) for prohibited in _PROHIBITED) or (stored and stringprep.in_table_a1(character)):
             raise InvalidName(f"U+{ord(character):04X} is not allowed")
-    if any(map(stringprep.in_table_d1, prepared)) and (
-        any(map(stringprep.in_table_d2, prepared))
-        or not (stringprep.in_table_d1(prepared[0]) and stringprep.in_table_d1(prepared[-1]))
+    check_direction(prepared)
+    return prepared
+
+
+def check_direction(text: str) -> None:
+    """Raises `InvalidName` for what RFC 3454 section 6 does not permit."""
+    if any(map(stringprep.in_table_d1, text)) and (
+        any(map(stringprep.in_table_d2, text))
+        or not (stringprep.in_table_d1(text[0]) and stringprep.in_table_d1(text[-1]))
     ):
         raise InvalidName("right-to-left and left-to-right characters are mixed")
-    return prepared
 
 
 def prepare(name: bytes, case: Literal["fold", "keep"] = "fold", *, stored: bool = False) -> str:

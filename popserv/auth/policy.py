@@ -115,8 +115,12 @@ class Gate:
 
         Raises `LoginBarred`, `TooManySessions` or `LoginTooSoon`.
         """
-        self._policy.check(account, getattr(mind, "mechanism", ""))
+        self.check(account, mind)
         self._ledger.enter(account.name, self._policy)
+
+    def check(self, account: IAccount, mind: Any) -> None:
+        """A session that neither counts nor has to wait may begin. Raises `LoginBarred`."""
+        self._policy.check(account, getattr(mind, "mechanism", ""))
 
     def undo(self, account: IAccount) -> None:
         """The maildrop could not be opened."""

@@ -14,8 +14,12 @@ from zope.interface import implementer
 
 from popserv.auth.policy import Gate
 from popserv.errors import StoreBroken
-from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildropStore
+from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildropStore, IReadOnlyStore
 from popserv.maildrop.adapters import MaildropMailbox
+
+
+def _nothing() -> None:
+    pass
 
 
 class Once:
@@ -45,16 +49,21 @@ class Leave:
 
 @implementer(IRealm)
 class MaildropRealm:
-    """Opens the maildrop of an account, locked. The logout callable, a `Leave`, closes it.
+    """Opens the maildrop of an account, locked; for anonymous users the public one, to read only.
 
-    Fails with what the store fails with, so that a maildrop in use and refused credentials stay different things.
+    The logout callable, a `Leave`, closes it. Fails with what the store fails with, so that a maildrop in use and
+    refused credentials stay different things.
     """
 
-    def __init__(self, directory: IAccountDirectory, store: IMaildropStore, gate: Gate | None = None) -> None:
-        """`gate` may be against a login though the credentials are good."""
+    def __init__(
+        self, directory: IAccountDirectory, store: IMaildropStore, gate: Gate | None = None, public: str = ""
+    ) -> None:
+        """`gate` may be against a login though the credentials are good. `public` is the prepared name of the account
+        that anonymous users are let in to; "" for none."""
         self._directory = directory
         self._store = store
         self._gate = gate
+        self._public = public
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Deferred[Any]:
         return ensureDeferred(self._open(avatarId, mind, interfaces))
@@ -62,15 +71,20 @@ class MaildropRealm:
     async def _open(
         self, avatar_id: bytes | tuple[()], mind: object, interfaces: tuple[Any, ...]
     ) -> tuple[Any, Any, Any]:
-        if not isinstance(avatar_id, bytes):
+        anonymous = not isinstance(avatar_id, bytes)
+        if anonymous and not self._public:
             raise StoreBroken("there is no maildrop for anonymous users")
         if IMaildrop not in interfaces and IMailboxPOP3 not in interfaces:
             raise NotImplementedError("this realm has maildrops only")
-        account = await self._directory.account(avatar_id)
+        name = avatar_id if isinstance(avatar_id, bytes) else self._public.encode("utf-8")
+        account = await self._directory.account(name)
         if account is None:
             raise StoreBroken("this account has no maildrop")
-        maildrop = await self._enter(account, mind)
-        leave = Leave(account.name, maildrop, Once(partial(self._leave, account)))
+        if anonymous:
+            maildrop, left = await self._visit(account, mind), _nothing
+        else:
+            maildrop, left = await self._enter(account, mind), partial(self._leave, account)
+        leave = Leave(account.name, maildrop, Once(left))
         if IMaildrop in interfaces:
             return IMaildrop, maildrop, leave
         return IMailboxPOP3, MaildropMailbox(maildrop), leave
@@ -84,6 +98,15 @@ class MaildropRealm:
         except BaseException:
             self._gate.undo(account)
             raise
+
+    async def _visit(self, account: IAccount, mind: object) -> IMaildrop:
+        """Without a lock, and without a place among the account's sessions: strangers must not use them up."""
+        if self._gate is not None:
+            self._gate.check(account, mind)
+        store = IReadOnlyStore(self._store, None)
+        if store is None:
+            raise StoreBroken("this store has no maildrop for anonymous users")
+        return await store.open_read_only(account)
 
     def _leave(self, account: IAccount) -> None:
         if self._gate is not None:

@@ -15,6 +15,8 @@ class Trail:
     """The database that let the credentials pass."""
     reason: str = ""
     """Why there is no login: a class of reasons, one word."""
+    trace: str = ""
+    """What somebody who stays anonymous says of himself (RFC 4505 section 2); unverified."""
 
     def asked(self, checker: str, answer: str) -> None:
         """A database has answered: "accepted", "unknown", "refused" or "failed"."""

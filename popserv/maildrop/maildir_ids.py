@@ -48,6 +48,21 @@ def identify(folder: Folder, entries: list[Entry]) -> list[Entry]:
         return _keep(uid_map, entries, fresh)
 
 
+def recognise(folder: Folder, entries: list[Entry]) -> list[Entry]:
+    """As `identify`, but nothing is written: an entry that would get a new id is left out until a session gives it."""
+    names = Counter([entry.unique for entry in entries])
+    shared = {name for name, count in names.items() if count > 1}
+    try:
+        uid_map = UidMap(folder.maildir, create=False)
+    except OSError:
+        return [entry for entry in entries if entry.unique not in shared]
+    with closing(uid_map):
+        shared |= uid_map.names & names.keys()
+        for name, group in _groups(entries, shared).items():
+            _recognise(uid_map.living(name), sorted(group, key=_order))
+    return [entry for entry in entries if entry.unique not in shared or entry.unique_id is not None]
+
+
 def _groups(entries: list[Entry], names: set[bytes]) -> dict[bytes, list[Entry]]:
     groups: dict[bytes, list[Entry]] = {name: [] for name in names}
     for entry in entries:

@@ -9,11 +9,19 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from popserv.errors import DeliveryError, StoreBroken
-from popserv.interfaces import IAccount, IDelivery, IIncoming, IMaildrop, IMaildropStore
+from popserv.interfaces import (
+    IAccount,
+    IDelivery,
+    IIncoming,
+    IMaildrop,
+    IMaildropStore,
+    IReadOnlyMaildrop,
+    IReadOnlyStore,
+)
 from popserv.maildrop.location import split
 
 
-@implementer(IMaildropStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IDelivery)
 class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
@@ -29,6 +37,12 @@ class StoreRouter:
         if store is None:
             return fail(StoreBroken())
         return store.open(account, folder)
+
+    def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
+        store = IReadOnlyStore(self._store(account), None)
+        if store is None:
+            return fail(StoreBroken("this maildrop cannot be opened to read only"))
+        return store.open_read_only(account, folder)
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         delivery = IDelivery(self._store(account), None)

@@ -7,6 +7,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 from zope.interface import implementer
 
 from popserv.interfaces import IChannel
@@ -33,8 +34,9 @@ class Channel:
     def certificate(self) -> bytes | None:
         if not self.tls:
             return None
-        chain = self._transport.getHandle().get_verified_chain(as_cryptography=True)
-        return chain[0].public_bytes(Encoding.DER) if chain else None
+        # Not parsed here: what OpenSSL has verified may still be more than a parser of certificates takes.
+        chain = self._transport.getHandle().get_verified_chain()
+        return dump_certificate(FILETYPE_ASN1, chain[0]) if chain else None
 
     @property
     def names(self) -> tuple[str, ...]:

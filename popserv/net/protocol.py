@@ -94,7 +94,7 @@ class POP3Server(Connection):
 
     def _why_lost(self, reason: Failure) -> str:
         if self._handshaking:
-            return "no TLS handshake"
+            return tls.why_refused(reason.value)
         return "peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost"
 
     def _log_end(self, why: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtocol, IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
@@ -49,6 +50,13 @@ def version(transport: Any) -> str:
     """The TLS version of a finished handshake, "" if it is none that is acceptable (RFC 2595 section 2.5)."""
     name = str(transport.getHandle().get_protocol_version_name())
     return name if name in ACCEPTABLE else ""
+
+
+def why_refused(reason: BaseException | None) -> str:
+    """Why there was no handshake, for the log; `reason` is what the transport says."""
+    # OpenSSL tells here that it was the certificate; what was wrong with that stands in the alert to the client.
+    refused = isinstance(reason, SSL.Error) and "certificate verify failed" in str(reason)
+    return "client certificate refused" if refused else "no TLS handshake"
 
 
 def cipher(transport: Any) -> str:

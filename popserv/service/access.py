@@ -20,7 +20,15 @@ from popserv.auth.chain import CheckerChain, DirectoryChain
 from popserv.auth.names import prepare
 from popserv.auth.policy import Policy, Rule
 from popserv.auth.success_cache import SuccessCache
-from popserv.interfaces import IAccount, IAccountDirectory, IBuildContext, IDelivery, IMaildropStore
+from popserv.interfaces import (
+    IAccount,
+    IAccountDirectory,
+    IBuildContext,
+    IDelivery,
+    IMaildropStore,
+    INamesOnly,
+    IPublicMaildrop,
+)
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
 from popserv.service import names
@@ -131,14 +139,25 @@ class Accounts:
 
     def directory_after_login(self) -> IAccountDirectory:
         """For sessions: also accounts of checkers that can only let people in."""
-        if len(self.directories) == len(self.checkers):
+        keepers = [checker for checker in self.checkers if not INamesOnly.providedBy(checker)]
+        if self.directories and len(self.directories) == len(keepers):
             return self.directory()
         return DirectoryChain([*self.directories, VouchedFor()])
+
+    def take(self, credential: Any) -> bool:
+        """Whether some checker takes credentials of this interface, now or once its database has somebody for them."""
+        return any(credential.isOrExtends(taken) for each in self.checkers for taken in each.credentialInterfaces)
+
+    def public(self) -> str:
+        """The account whose maildrop anonymous users may read; "" for none."""
+        return next((checker.account for checker in self.checkers if IPublicMaildrop.providedBy(checker)), "")
 
 
 def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None = None) -> Accounts:
     """The checkers that `[auth]` names, or those `given`, with their directories. Raises `ConfigErrors`."""
     checkers = given if given is not None else _checkers(config, context)
+    if sum(map(IPublicMaildrop.providedBy, checkers)) > 1:
+        raise ConfigErrors([("auth.checkers", "public: there can be one public maildrop, not several")])
     found = (directory_of(checker, context) for checker in checkers)
     return Accounts(checkers, [directory for directory in found if directory is not None])
 

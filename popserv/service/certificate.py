@@ -53,11 +53,11 @@ def wildcard(name: str) -> str:
 def read(certificate: Path, key: Path) -> KeyPair:
     """The pair in two PEM files. Raises `CertificateTrouble`, also when they do not belong together."""
     try:
-        first, *chain = x509.load_pem_x509_certificates(_octets(certificate))
+        first, *chain = x509.load_pem_x509_certificates(octets(certificate))
     except ValueError:
         raise CertificateTrouble(f"{certificate}: holds no certificate in PEM form") from None
     try:
-        private = serialization.load_pem_private_key(_octets(key), None)
+        private = serialization.load_pem_private_key(octets(key), None)
     except TypeError:
         raise CertificateTrouble(f"{key}: has a passphrase; it must have none") from None
     except ValueError:
@@ -67,7 +67,8 @@ def read(certificate: Path, key: Path) -> KeyPair:
     return KeyPair(first, tuple(chain), private)
 
 
-def _octets(path: Path) -> bytes:
+def octets(path: Path) -> bytes:
+    """What is in a file. Raises `CertificateTrouble`."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -20,6 +20,7 @@ from popserv.pools import InlinePool
 from popserv.service import access, certificate
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
+from popserv.service.client_authorities import read_authorities, read_revocations
 from popserv.service.config import ConfigErrors
 from popserv.service.endpoints import Endpoint, parse
 from popserv.service.listening import dual_stack_socket
@@ -51,6 +52,7 @@ def problems(config: Config) -> list[Problem]:
     context = BuildContext.offline(config, InlinePool())
     return [
         *_certificates(config),
+        *_client_certificates(config),
         *_accounts(config, context),
         *_maildrop(config, context),
         *_endpoints(config),
@@ -74,6 +76,39 @@ def _certificates(config: Config) -> Iterator[Problem]:
     hostname = config.server.hostname
     if pairs and not any(pair.covers(hostname) for pair in pairs):
         yield Problem("tls.certificate", f"does not cover server.hostname, {hostname}", warning=True)
+
+
+def _client_certificates(config: Config) -> Iterator[Problem]:
+    tls = config.tls
+    mapped = any(text.partition(":")[0] == "certificate" for text in config.auth.checkers)
+    if mapped and not tls.client_ca:
+        yield Problem("tls.client_ca", "is not set, so no client has a certificate for certificate:", warning=True)
+    if tls.client_ca and not tls.pairs:
+        yield Problem("tls.client_ca", "has no effect without tls.certificate", warning=True)
+    if tls.client_crl and not tls.client_ca:
+        yield Problem("tls.client_crl", "has no effect without tls.client_ca", warning=True)
+    if not tls.client_ca:
+        return
+    try:
+        found = read_authorities(config.path(tls.client_ca))
+    except CertificateTrouble as trouble:
+        yield Problem("tls.client_ca", str(trouble))
+        return
+    for authority in found.certificates:
+        yield from _ends("tls.client_ca", authority.not_valid_after_utc)
+    try:
+        lists = read_revocations(config.path(tls.client_crl)) if tls.client_crl else ()
+    except CertificateTrouble as trouble:
+        yield Problem("tls.client_crl", str(trouble))
+        return
+    for revocation in lists:
+        if revocation.next_update_utc is not None:
+            yield from _ends("tls.client_crl", revocation.next_update_utc)
+
+
+def _ends(key: str, end: datetime) -> Iterator[Problem]:
+    if datetime.now(UTC) > end:
+        yield Problem(key, f"expired on {end:%Y-%m-%d}, so client certificates are refused")
 
 
 def _validity(key: str, pair: certificate.KeyPair) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from popserv.auth.names import prepare
 from popserv.auth.policy import Gate, Ledger
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
-from popserv.interfaces import IMechanism
+from popserv.interfaces import IClientCertificate, IMechanism
 from popserv.limits import Limits
 from popserv.maildrop.router import StoreRouter
 from popserv.net.addresses import cleartext_policy
@@ -33,7 +33,7 @@ from popserv.service.events import SessionLog
 from popserv.service.lifecycle import Composition, MailService
 from popserv.service.listening import Offer
 from popserv.service.schema import Config, Listen, Maildrop
-from popserv.service.tls import CertificateLookup
+from popserv.service.tls import CertificateLookup, ClientFiles
 
 DISK_THREADS, DISK_QUEUE = 16, 1024
 HASHING_QUEUE = 256
@@ -101,7 +101,7 @@ class Composer:
             limits=limits,
             observer=self._observer,
             registry=self.registry,
-            tls=self._certificates(config),
+            tls=self._certificates(config, accounts),
             login=login,
             login_delay=config.policy.login_delay,
             extensions=config.pop3.extensions,
@@ -123,7 +123,7 @@ class Composer:
 
     def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
         gate = Gate(access.policy(config), self._ledger)
-        portal = Portal(MaildropRealm(accounts.directory_after_login(), store, gate))
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), store, gate, accounts.public()))
         portal.registerChecker(access.chain(config, accounts))
         delay = config.auth.failure_delay
         if self._throttle is None or self._throttle[0] != delay:
@@ -136,10 +136,10 @@ class Composer:
             observer=self._observer,
         )
 
-    def _certificates(self, config: Config) -> CertificateLookup | None:
+    def _certificates(self, config: Config, accounts: access.Accounts) -> CertificateLookup | None:
         files = [(config.path(pair.certificate), config.path(pair.key)) for pair in config.tls.pairs]
         try:
-            return CertificateLookup(files, self._reactor) if files else None
+            return CertificateLookup(files, self._reactor, _clients(config, accounts)) if files else None
         except CertificateTrouble as trouble:
             raise ConfigErrors([("tls.certificate", str(trouble))]) from None
 
@@ -155,6 +155,20 @@ class Composer:
             assert listener.tls is not None  # noqa: S101 - the configuration has been checked
             return Offer(f"{listen.protocol}s", listen.endpoint, implicit(factory, listener.tls, self._reactor))
         return Offer(listen.protocol, listen.endpoint, factory)
+
+
+def _clients(config: Config, accounts: access.Accounts) -> ClientFiles | None:
+    tls = config.tls
+    # RFC 8314 section 4.2: no certificate is asked for that nobody could log in with.
+    useful = "external" in names.mechanisms(config.auth.mechanisms) and accounts.take(IClientCertificate)
+    if not (tls.client_ca and useful):
+        return None
+    files = ClientFiles(config.path(tls.client_ca), config.path(tls.client_crl) if tls.client_crl else None)
+    try:
+        files.read()
+    except CertificateTrouble as trouble:
+        raise ConfigErrors([("tls.client_ca", str(trouble))]) from None
+    return files
 
 
 def _ways_in(config: Config) -> dict[str, Any]:

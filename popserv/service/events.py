@@ -74,7 +74,8 @@ def _session(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _login(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "checker")}
+    known = {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "checker")}
+    return {**known, "trace": facts["trace"]} if "trace" in facts else known
 
 
 def _refusal(facts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -128,8 +128,12 @@ class Tls:
     the first one for any other: [{certificate = "a.pem", key = "a.key"}, {certificate = "b.pem", key = "b.key"}]."""
     key: str = attrs.field(default="", metadata={"sample": "key.pem"})
     """The private key of the certificate, PEM without a passphrase."""
-    client_ca: str = attrs.field(default="", validator=_only("", f"must be empty: client certificates: {LATER}"))
-    """Authorities whose client certificates may log in. This version asks for none."""
+    client_ca: str = attrs.field(default="", metadata={"sample": "client-ca.pem"})
+    """Authorities, PEM, whose client certificates may log in (EXTERNAL) as the checker certificate: says. Only these
+    count, no others of this host. Clients are asked for a certificate, and need not have one."""
+    client_crl: str = attrs.field(default="", metadata={"sample": "client-crl.pem"})
+    """Revocation lists, PEM, one for each authority in a client's chain; a client whose chain none covers, or an
+    expired one, is refused. Read again when it changes."""
 
     @property
     def pairs(self) -> tuple[CertificateFiles, ...]:

@@ -1,7 +1,7 @@
 """The one look-up of certificates, for port 995 and for STLS.
 
 TLS 1.2 and 1.3 only (RFC 8314 section 4, RFC 8997), forward-secret AEAD ciphers (RFC 9325 section 4), no compression,
-no renegotiation, no resumption, no early data, no client certificate.
+no renegotiation, no resumption, no early data. Client certificates are asked for where authorities for them are given.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from popserv.service.certificate import CertificateTrouble, KeyPair, read, wildcard
+from popserv.service.client_authorities import ClientAuthorities, read_authorities
 
 ALPN = b"pop3"
 """The registered protocol identifier of POP3."""
@@ -31,8 +32,11 @@ LOOK_SECONDS = 1.0
 OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
 
 
-def make_context(pair: KeyPair) -> SSL.Context:
-    """A context that presents `pair`. Raises `CertificateTrouble` if OpenSSL does not want it."""
+def make_context(pair: KeyPair, clients: ClientAuthorities | None = None) -> SSL.Context:
+    """A context that presents `pair`, and asks for certificates of `clients` if there are any.
+
+    Raises `CertificateTrouble` if OpenSSL does not want them.
+    """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(OPTIONS)
@@ -46,8 +50,10 @@ def make_context(pair: KeyPair) -> SSL.Context:
             context.add_extra_chain_cert(intermediate)
         context.use_privatekey(pair.key)
         context.check_privatekey()
-    except SSL.Error as error:
-        raise CertificateTrouble(f"OpenSSL refuses the certificate or its key: {error}") from None
+        if clients is not None:
+            clients.ask(context)
+    except (SSL.Error, crypto.Error) as error:
+        raise CertificateTrouble(f"OpenSSL refuses the certificate, its key, or client_ca: {error}") from None
     return context
 
 
@@ -75,22 +81,39 @@ class _State:
         return cls(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
+@attrs.frozen
+class ClientFiles:
+    """Where the authorities of client certificates are, and what they have revoked; every context has the same."""
+
+    authorities: Path
+    revocations: Path | None = None
+
+    def paths(self) -> list[Path]:
+        return [path for path in (self.authorities, self.revocations) if path is not None]
+
+    def read(self) -> ClientAuthorities:
+        """Raises `CertificateTrouble`."""
+        return read_authorities(self.authorities, self.revocations)
+
+
 class Certificate:
     """One pair of files and the context made of them. Raises `CertificateTrouble` when they cannot be used."""
 
-    def __init__(self, certificate: Path, key: Path) -> None:
-        self._files = (certificate, key)
+    def __init__(self, certificate: Path, key: Path, clients: ClientFiles | None = None) -> None:
+        self._pair = (certificate, key)
+        self._clients = clients
         self._states = self._look()
         self.names: list[str]
         self.context: SSL.Context
         self._read()
 
     def _look(self) -> list[_State | None]:
-        return [_State.of(path) for path in self._files]
+        clients = self._clients.paths() if self._clients is not None else []
+        return [_State.of(path) for path in (*self._pair, *clients)]
 
     def _read(self) -> None:
-        pair = read(*self._files)
-        self.context = make_context(pair)
+        pair = read(*self._pair)
+        self.context = make_context(pair, self._clients.read() if self._clients is not None else None)
         self.names = pair.names
 
     def renew(self) -> bool:
@@ -113,10 +136,15 @@ class CertificateLookup:
 
     log = Logger()
 
-    def __init__(self, files: Sequence[tuple[Path, Path]], clock: IReactorTime) -> None:
-        """`files` are certificate and key, at least one pair. Raises `CertificateTrouble`."""
+    def __init__(
+        self, files: Sequence[tuple[Path, Path]], clock: IReactorTime, clients: ClientFiles | None = None
+    ) -> None:
+        """`files` are certificate and key, at least one pair; `clients` make it ask for client certificates.
+
+        Raises `CertificateTrouble`.
+        """
         self._clock = clock
-        self._certificates = [Certificate(certificate, key) for certificate, key in files]
+        self._certificates = [Certificate(certificate, key, clients) for certificate, key in files]
         self._looked = clock.seconds()
         self._index()
 

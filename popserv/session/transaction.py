@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from popserv.errors import BadSyntax
+from popserv.errors import BadSyntax, ReadOnly
 from popserv.session.commands import Command
 from popserv.session.effects import Commit, Reply, SendListing, SendMessage
 from popserv.session.states import Event, State
@@ -63,6 +63,8 @@ def dele(session: Session, argument: bytes | None) -> Reply:
     if argument is None:
         raise BadSyntax("message-number is missing")
     index = message_number(argument, session.maildrop.count)
+    if getattr(session.maildrop, "read_only", False):
+        raise ReadOnly()
     session.marks.mark(index)
     return b"+OK message %d marked as deleted\r\n" % (index + 1)
 

@@ -22,18 +22,29 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
-from popserv.interfaces import IAccount, IBuildContext, IDelivery, IIncoming, IMaildrop, IMaildropStore, IStores
+from popserv.interfaces import (
+    IAccount,
+    IBuildContext,
+    IDelivery,
+    IIncoming,
+    IMaildrop,
+    IMaildropStore,
+    IReadOnlyMaildrop,
+    IReadOnlyStore,
+    IStores,
+)
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
 from popserv.maildrop.maildir_folder import Folder, opened
-from popserv.maildrop.maildir_ids import identify
+from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
 from popserv.maildrop.maildir_names import NewNames
 from popserv.maildrop.maildir_reader import Io, Source
-from popserv.maildrop.maildir_scan import take_snapshot
+from popserv.maildrop.maildir_scan import Identify, take_snapshot
 from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.nowait import on_network
+from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.shield import shielded
 from popserv.maildrop.sizes import SizeCache, Sizes
 from popserv.pools import Pool
@@ -56,7 +67,7 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IDelivery)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -89,11 +100,17 @@ class MaildirStore:
         self._names = NewNames(hostname, clock.seconds)
 
     def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
+        return self._begin_session(account, folder, read_only=False)
+
+    def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
+        return self._begin_session(account, folder, read_only=True).addCallback(ReadOnlyMaildrop)
+
+    def _begin_session(self, account: IAccount, folder: bytes, read_only: bool) -> Deferred[IMaildrop]:
         try:
             path = self._maildir(account, folder)
         except StoreBroken as error:
             return fail(error)
-        work = self._disk.run(self._open, path).addCallbacks(
+        work = self._disk.run(self._open, path, read_only).addCallbacks(
             partial(self._opened, account.name), partial(self._not_opened, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
@@ -114,14 +131,16 @@ class MaildirStore:
             raise StoreBroken("the location of this maildrop is no absolute path")
         return os.fsencode(path)
 
-    def _open(self, path: bytes) -> MaildirMaildrop:
-        """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
+    def _open(self, path: bytes, read_only: bool) -> MaildirMaildrop:
+        """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
         try:
             with opened(path) as folder:
                 io = self._io(folder)
+                if read_only:
+                    return self._maildrop(path, self._snapshot(folder, recognise), io, None)
                 lock = take(folder.maildir, self._clock.seconds()) if self._exclusive else None
                 try:
-                    snapshot = self._snapshot(folder)
+                    snapshot = self._snapshot(folder, identify)
                     folder.sweep(self._clock.seconds())
                 except BaseException:
                     if lock is not None:
@@ -146,7 +165,7 @@ class MaildirStore:
             raise StoreBroken()
         return "threads" if self._options.io == "auto" else self._options.io
 
-    def _snapshot(self, folder: Folder) -> Snapshot:
+    def _snapshot(self, folder: Folder, identify: Identify) -> Snapshot:
         try:
             return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
         except OSError as error:

@@ -25,8 +25,11 @@ from popserv.interfaces import (
     IMaildropStore,
     IMessage,
     IMessageReader,
+    IReadOnlyMaildrop,
+    IReadOnlyStore,
     IStores,
 )
+from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.wire.octets import measure, to_crlf
 
 
@@ -38,7 +41,7 @@ class Mailbox:
     locked: bool = False
 
 
-@implementer(IMaildropStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IDelivery)
 class MemoryStore:
     """Any account has a maildrop, empty at first."""
 
@@ -56,6 +59,11 @@ class MemoryStore:
             return fail(MaildropInUse())
         mailbox.locked = True
         return succeed(MemoryMaildrop(mailbox))
+
+    def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
+        # Of a copy, whose lock is nobody else's.
+        copy = Mailbox(dict(self._mailbox(account.name, folder).messages))
+        return succeed(ReadOnlyMaildrop(MemoryMaildrop(copy)))
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         return succeed(MemoryIncoming(self, self._mailbox(account.name, folder)))

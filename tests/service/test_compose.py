@@ -23,7 +23,7 @@ from popserv.auth.account_database import Database
 from popserv.auth.passwords import hash_password
 from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
-from popserv.net.channel import CLEAR, Channel
+from popserv.net.channel import CLEAR
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
@@ -32,6 +32,7 @@ from popserv.service.compose import Composer, build
 from popserv.service.config import ConfigErrors, from_table
 from popserv.service.descriptors import PER_CONNECTION, RESERVED, fit
 from popserv.service.schema import Config
+from popserv.testing.talk import TalkChannel
 
 OFF = '[[listen]]\nendpoint = "tcp:0:interface=127.0.0.1"\ntls = "off"\n'
 
@@ -66,7 +67,8 @@ class OfferTests(SynchronousTestCase):
         listener = self.listener()
         scram = [b"SCRAM-SHA-%d" % size for size in (512, 256, 1)]
         self.assertEqual(
-            [mechanism.name for mechanism in listener.mechanisms], [*scram, b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"]
+            [mechanism.name for mechanism in listener.mechanisms],
+            [*scram, b"EXTERNAL", b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"],
         )
         self.assertTrue(listener.user)
         self.assertFalse(listener.apop)
@@ -79,7 +81,7 @@ class OfferTests(SynchronousTestCase):
     def test_SC_013_each_with_and_without_channel_binding(self) -> None:
         Database(self.base / "accounts.db").create()
         listener = self.listener('auth.mechanisms = ["scram-sha-256-plus", "default"]')
-        clear, bound = Channel(None, ""), Channel(None, "TLSv1.3")
+        clear, bound = TalkChannel(tls=""), TalkChannel(data={"tls-exporter": b"e" * 32})
         address = IPv4Address("TCP", "127.0.0.1", 1)
         self.assertEqual([each.name for each in offer(listener, address, clear).mechanisms], [b"SCRAM-SHA-256"])
         self.assertEqual(

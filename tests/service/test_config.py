@@ -124,7 +124,6 @@ def test_every_error_at_once() -> None:
     [
         ("server.workers = 0", "server.workers"),
         ("server.workers = 4", "server.workers"),
-        ('tls.client_ca = "ca.pem"', "tls.client_ca"),
         ('listen = [{endpoint = "tcp:110", protocol = "kpop"}]', "listen[0].protocol"),
         ('listen = [{endpoint = "tcp:110", proxy = ["10.0.0.0/8"]}]', "listen[0].proxy"),
         ('maildrop.lock = "takeover"', "maildrop.lock"),

@@ -1,0 +1,38 @@
+"""A maildrop that can be read and not changed, made of any other one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+
+from twisted.internet.defer import Deferred, fail
+from zope.interface import implementer
+
+from popserv.errors import ReadOnly
+from popserv.interfaces import IMaildrop, IMessage, IReadOnlyMaildrop
+
+
+@implementer(IReadOnlyMaildrop)
+class ReadOnlyMaildrop:
+    """See `popserv.interfaces.IReadOnlyMaildrop`. Closes what it is made of."""
+
+    read_only = True
+
+    def __init__(self, maildrop: IMaildrop) -> None:
+        self._maildrop = maildrop
+        self.count = maildrop.count
+        self.octets = maildrop.octets
+        self.total = maildrop.total
+        self.skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
+        """Paths that are no messages, and why; for the log."""
+
+    def uidl(self, index: int) -> bytes:
+        return self._maildrop.uidl(index)
+
+    def message(self, index: int) -> IMessage:
+        return self._maildrop.message(index)
+
+    def commit(self, deleted: Set[int]) -> Deferred[int]:  # noqa: ARG002
+        return fail(ReadOnly())
+
+    def close(self) -> Deferred[None]:
+        return self._maildrop.close()
