@@ -210,6 +210,9 @@ class IChannel(Interface):
 
     tls: str = Attribute('the TLS version, such as "TLSv1.3"; "" in the clear')
     certificate: bytes | None = Attribute("the client's verified certificate, DER; None = there is none")
+    names: tuple[str, ...] = Attribute(
+        "DNS names in the server's own certificate, in lower case; wildcards as they stand"
+    )
     binds: bool = Attribute("whether there is channel-binding data (RFC 5056) for some type")
 
     def binding(kind: str) -> bytes | None:
@@ -294,7 +297,7 @@ class IScramSha512(IScramCredentials):
 class IBearerToken(IOurCredentials):
     """An OAuth 2.0 access token (RFC 6750): OAUTHBEARER, XOAUTH2."""
 
-    token: bytes = Attribute("as the client sent it")
+    token: bytes = Attribute('as the client sent it; b"" = it only asks how to get one (RFC 7628 section 4.3)')
 
     def refuse(status: str, scope: str = "", configuration: str = "") -> Awaitable[None]:
         """Tell the client why its token is not good (RFC 7628 section 3.2.2): an awaitable None.

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 
 from popserv import plugins
 
+# Those with channel binding have to be named. A client that takes the strongest one by its name, and finds then that it
+# cannot export what it is to bind to, does not come back: mutt 2.2 with libgsasl, for one.
 DEFAULT = (
-    "scram-sha-512-plus",
     "scram-sha-512",
-    "scram-sha-256-plus",
     "scram-sha-256",
-    "scram-sha-1-plus",
     "scram-sha-1",
     "external",
     "gssapi",

@@ -18,8 +18,6 @@ _LATER: Mapping[str, frozenset[str]] = {
     "stores": frozenset({"mbox", "postgres"}),
     "sasl": frozenset(
         {
-            "oauthbearer",
-            "xoauth2",
             "external",
             "gssapi",
             "anonymous",

@@ -39,6 +39,7 @@ class Pretended:
 
     tls = "TLSv1.3"
     certificate: bytes | None = None
+    names: tuple[str, ...] = ()
     binds = False
 
     def binding(self, kind: str) -> bytes | None:  # noqa: ARG002

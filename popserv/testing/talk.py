@@ -27,6 +27,7 @@ class TalkChannel:
     data: dict[str, bytes] = attrs.Factory(dict)
     """Channel-binding data by type."""
     certificate: bytes | None = None
+    names: tuple[str, ...] = ()
     asked: list[str] = attrs.Factory(list)
     """The types whose data was asked for."""
 

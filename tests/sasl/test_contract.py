@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import pkgutil
+from base64 import b64encode
 from importlib import import_module
 from typing import Any
 
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.internet.defer import ensureDeferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 import tests.sasl
 from popserv import plugins
 from popserv.accounts.passwd_file import PasswdFile
+from popserv.auth.chain import CredentialsRefused
 from popserv.auth.scram_keys import ScramKeys
+from popserv.interfaces import IBearerToken
 from popserv.pools import InlinePool
 from popserv.service.rehearsal import ScramClient, client
 from popserv.testing.accounts import MemoryAccounts
@@ -91,6 +97,41 @@ class ScramSha1PlusTests(ScramSha256PlusTests):
 
 class ScramSha512PlusTests(ScramSha256PlusTests):
     mechanism = plugins.find("sasl", "scram-sha-512-plus")
+
+
+@implementer(ICredentialsChecker)
+class Tokens:
+    """Each account's secret, in base64, is its token."""
+
+    credentialInterfaces = (IBearerToken,)
+
+    def __init__(self, accounts):
+        self._owners = {b64encode(secret): name.encode() for name, secret in accounts.items()}
+
+    def requestAvatarId(self, credentials):
+        return ensureDeferred(self._check(credentials))
+
+    async def _check(self, credentials):
+        owner = self._owners.get(credentials.token)
+        if owner is None or credentials.username not in (b"", owner):
+            await credentials.refuse("invalid_token")
+            raise CredentialsRefused("not a token of this account")
+        return owner
+
+
+class OAuthBearerTests(MechanismContract, SynchronousTestCase):
+    mechanism = plugins.find("sasl", "oauthbearer")
+
+    def client(self, name, secret):
+        message, last_words = client(self.mechanism.name.decode().lower(), name, b64encode(secret))
+        return lambda challenge: last_words(challenge) if challenge else message
+
+    def checker(self, accounts):
+        return Tokens(accounts)
+
+
+class XOAuth2Tests(OAuthBearerTests):
+    mechanism = plugins.find("sasl", "xoauth2")
 
 
 def held(contract: type) -> set[str]:
