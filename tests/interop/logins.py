@@ -258,7 +258,11 @@ class Client:
     def missing(self) -> list[str]:
         """What is not installed."""
         programs = [name for name in self.programs if shutil.which(name) is None]
-        return programs or [name for name in self.modules if subprocess.run(["perl", f"-M{name}", "-e1"]).returncode]
+        return programs or [
+            name
+            for name in self.modules
+            if subprocess.run(["perl", f"-M{name}", "-e1"], stderr=subprocess.DEVNULL).returncode
+        ]
 
     def securities(self, mechanism: str) -> tuple[Security, ...]:
         """How the connection may be protected with this mechanism."""

@@ -45,7 +45,7 @@ certificate = "cert.pem"
 key = "key.pem"
 [auth]
 checkers = ["passwd-file:users", "sqlite:accounts.db"]
-mechanisms = ["default", "login", "cram-md5"]
+mechanisms = ["scram-sha-512-plus", "scram-sha-256-plus", "scram-sha-1-plus", "default", "login", "cram-md5"]
 failure_delay = 0
 [maildrop]
 location = "maildir:mail/{user}"
