@@ -74,7 +74,8 @@ def verify(stored: str, password: bytes, default_scheme: str = "PLAIN") -> bool:
     Raises `UnusableHash` for a value that is malformed, of an unknown scheme, or asks for too much work.
     """
     scheme, octets = _parse(stored, default_scheme)
-    if not 0 < len(password) <= PASSWORD_OCTETS:
+    # NUL: to HMAC, and so to PBKDF2, a key is the same with NULs behind it.
+    if not 0 < len(password) <= PASSWORD_OCTETS or b"\0" in password:
         return False
     return _SCHEMES[scheme].verify(octets, password)
 

@@ -42,6 +42,10 @@ class PasswdFileWithCostlyHashesTests(PasswdFileTests):
     scheme = "SHA256-CRYPT"
 
 
+class PasswdFileWithScramKeysTests(PasswdFileTests):
+    scheme = "SCRAM-SHA-256"
+
+
 class SqliteAccountsTests(BackendContract, TestCase):
     def backend(self, accounts):
         path = new_path(self)
