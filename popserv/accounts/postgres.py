@@ -232,7 +232,7 @@ class PostgresPlugin:
 def _query(argument: str, options: Options, context: IBuildContext) -> Query:
     """Raises `ValueError`."""
     try:
-        from popserv.auth.postgres_query import Query, conninfo
+        from popserv.auth.postgres_query import Query, connect, conninfo
     except ImportError as error:
         raise ValueError(f"it needs psycopg, which the extra popserv[postgres] brings: {error}") from error
     given = {
@@ -242,8 +242,8 @@ def _query(argument: str, options: Options, context: IBuildContext) -> Query:
         "user": options.user,
     }
     password_file = context.path(options.password_file) if options.password_file else None
-    connect = conninfo(argument or options.conninfo, given, password_file)
-    return Query(options.query, connect, options.connect_seconds, options.answer_seconds)
+    where = conninfo(argument or options.conninfo, given, password_file)
+    return Query(options.query, partial(connect, where, options.connect_seconds, options.answer_seconds))
 
 
 plugin = PostgresPlugin()

@@ -57,50 +57,51 @@ def conninfo(base: str, given: Mapping[str, str], password_file: Path | None) ->
     return lambda: complete if password_file is None else make_conninfo(complete, password=first_line(password_file))
 
 
-class Query:
-    """A query for one account, whose parameters are ``%(user)s``, ``%(local)s`` and ``%(domain)s``.
+def connect(conninfo: Callable[[], str], connect_seconds: float, answer_seconds: float, deadline: float) -> Connection:
+    """A new connection. Raises `Unavailable` and `Misconfigured`.
 
-    Its methods raise `Unavailable` and `Misconfigured`.
+    `conninfo` is asked for each one, since a password may have changed. The server ends a query after `answer_seconds`.
     """
+    try:
+        connection = Connection.connect(
+            conninfo(),
+            autocommit=True,
+            # Prepared statements outlive a transaction, which poolers such as PgBouncer do not.
+            prepare_threshold=None,
+            connect_timeout=max(LEAST_SECONDS, ceil(min(connect_seconds, deadline - monotonic()))),
+            application_name="popserv",
+            client_encoding="utf8",
+        )
+    except psycopg.OperationalError as error:
+        raise Unavailable(_reason(error)) from None
+    except psycopg.Error as error:
+        raise Misconfigured(_reason(error)) from None
+    connection.deadline = deadline
+    try:
+        limit = str(ceil(answer_seconds * 1000))
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", (limit,))
+    except psycopg.Error as error:
+        connection.close()
+        raise Unavailable(_reason(error)) from None
+    return connection
 
-    def __init__(self, query: str, conninfo: Callable[[], str], connect_seconds: float, answer_seconds: float) -> None:
-        """`conninfo` is asked for each new connection: a password may have changed. It raises `Misconfigured`."""
+
+class Query:
+    """A query for one account, whose parameters are ``%(user)s``, ``%(local)s`` and ``%(domain)s``."""
+
+    def __init__(self, query: str, connect: Callable[[float], Connection]) -> None:
+        """`connect` is `connect` with all but its last argument."""
         self._query = query
-        self._conninfo = conninfo
-        self._connect_seconds = connect_seconds
-        self._answer_seconds = answer_seconds
-        self._connections = Connections(self._connect, Connection.close)
+        self._connections = Connections(connect, Connection.close)
 
     def rows(self, deadline: float, name: str) -> Sequence[Row]:
-        """What the query gives for this prepared name. `deadline` is by `monotonic`."""
+        """What the query gives for this prepared name. `deadline` is by `monotonic`.
+
+        Raises `Unavailable` and `Misconfigured`.
+        """
         if "\0" in name or len(name.encode("utf-8")) > NAME_OCTETS:
             return []
         return self._connections.use(deadline, lambda connection: self._ask(connection, deadline, name))
-
-    def _connect(self, deadline: float) -> Connection:
-        seconds = max(LEAST_SECONDS, ceil(min(self._connect_seconds, deadline - monotonic())))
-        try:
-            connection = Connection.connect(
-                self._conninfo(),
-                autocommit=True,
-                # Prepared statements outlive a transaction, which poolers such as PgBouncer do not.
-                prepare_threshold=None,
-                connect_timeout=seconds,
-                application_name="popserv",
-                client_encoding="utf8",
-            )
-        except psycopg.OperationalError as error:
-            raise Unavailable(_reason(error)) from None
-        except psycopg.Error as error:
-            raise Misconfigured(_reason(error)) from None
-        connection.deadline = deadline
-        try:
-            limit = str(ceil(self._answer_seconds * 1000))
-            connection.execute("SELECT set_config('statement_timeout', %s, false)", (limit,))
-        except psycopg.Error as error:
-            connection.close()
-            raise Unavailable(_reason(error)) from None
-        return connection
 
     def _ask(self, connection: Connection, deadline: float, name: str) -> Sequence[Row]:
         connection.deadline = deadline

@@ -37,13 +37,6 @@ class ContractTests(PostgresCase, BackendContract, TestCase):
         return self.made()
 
 
-class CheapContractTests(ContractTests):
-    def backend(self, accounts):
-        self.connection.execute("TRUNCATE accounts")
-        self.add({name: [hashed(password, "PLAIN")] for name, password in accounts.items()})
-        return self.made()
-
-
 class LoginTests(PostgresCase, TestCase):
     async def test_SEC_013_a_name_is_never_part_of_the_query(self):
         self.add({name: [f"{{PLAIN}}{name}'s"] for name in STRANGE_NAMES})
