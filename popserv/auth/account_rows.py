@@ -13,7 +13,8 @@ import attrs
 
 from popserv.auth.account import Account
 from popserv.auth.names import InvalidName, prepare
-from popserv.auth.passwd_lines import Entry, Network, NotUnderstood, parse_networks
+from popserv.auth.networks import Network
+from popserv.auth.passwd_lines import Entry, NotUnderstood, parse_networks
 
 KNOWN_COLUMNS = (
     "name",
