@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Literal
 
 import attrs
 
-from popserv.auth.account import Account
+from popserv.auth.account import Account, Network
 from popserv.auth.names import InvalidName, prepare
-
-Network = IPv4Network | IPv6Network
 
 KNOWN_EXTRAS = frozenset({"userdb_mail", "userdb_home", "userdb_uid", "userdb_gid", "allow_nets", "nologin"})
 """Any other may restrict what the account can do, so it is not ignored."""
@@ -40,23 +38,10 @@ class Entry:
     stored: str = attrs.field(repr=False)
     account: Account | None = None
     """None: something that is set for it is not understood, so nobody can use it."""
-    nologin: bool = False
-    networks: tuple[Network, ...] | None = None
-    """Where it may be used from; None = anywhere."""
 
     def admits(self, address: str) -> bool:
         """Whether this account may log in from here; `address` is numeric, "" = not known."""
-        if self.account is None or self.nologin:
-            return False
-        if self.networks is None:
-            return True
-        try:
-            numeric = ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped is not None:
-            numeric = numeric.ipv4_mapped
-        return any(numeric in network for network in self.networks)
+        return self.account is not None and self.account.admits(address)
 
 
 @attrs.frozen
@@ -132,9 +117,10 @@ def _entry(name: str, stored: str, home: str, settings: Mapping[str, str]) -> En
     home = settings.get("userdb_home", home)
     if home and not _HOME.fullmatch(home):
         raise NotUnderstood("its home is no absolute path, or holds one of : { } %")
-    account = Account(name, _location(settings.get("userdb_mail", ""), name, home), home)
+    location = _location(settings.get("userdb_mail", ""), name, home)
     networks = _networks(settings["allow_nets"]) if "allow_nets" in settings else None
-    return Entry(name, stored, account, "nologin" in settings, networks)
+    enabled = "nologin" not in settings
+    return Entry(name, stored, Account(name, location, home, enabled=enabled, networks=networks))
 
 
 def _networks(value: str) -> tuple[Network, ...]:
