@@ -233,6 +233,9 @@ class IChannel(Interface):
 
     tls: str = Attribute('the TLS version, such as "TLSv1.3"; "" in the clear')
     certificate: bytes | None = Attribute("the client's verified certificate, DER; None = there is none")
+    names: tuple[str, ...] = Attribute(
+        "DNS names in the server's own certificate, in lower case; wildcards as they stand"
+    )
     binds: bool = Attribute("whether there is channel-binding data (RFC 5056) for some type")
 
     def binding(kind: str) -> bytes | None:
@@ -247,6 +250,7 @@ class IConversation(Interface):
 
     initial: bytes | None = Attribute("the initial response; None = the client sent none")
     channel: IChannel = Attribute("the connection")
+    offered: tuple[bytes, ...] = Attribute("the names of all mechanisms that this connection is offered")
     hostname: str = Attribute("this server's name")
 
     def challenge(octets: bytes) -> Awaitable[bytes]:
@@ -288,17 +292,17 @@ class IOurCredentials(Interface):
 class IScramCredentials(IOurCredentials):
     """A SCRAM exchange (RFC 5802) behind its first message: the rest of it happens inside `prove`."""
 
-    hash_name: str = Attribute('"sha1", "sha256" or "sha512"')
+    hash_name: Literal["sha1", "sha256", "sha512"] = Attribute("of the mechanism")
 
-    def prove(keys: Any) -> Awaitable[bool]:
-        """Whether the client proves that it knows the password: an awaitable bool.
+    def prove(keys: Any) -> Coroutine[Any, Any, bool]:
+        """Whether the client proves that it knows the password: a coroutine, of bool.
 
-        `keys` is the `popserv.auth.scram_keys.ScramKeys` of the account. To be called once. Raises, through the
-        awaitable, `popserv.errors.PopError` for what breaks the exchange; let it pass.
+        `keys` is the `popserv.auth.scram_keys.ScramKeys` of the account. To be called once. Raises
+        `popserv.errors.PopError` for what breaks the exchange; let it pass.
         """
 
-    def prove_nothing(salt: bytes, iterations: int) -> Awaitable[None]:
-        """Hold the same exchange where there is no account: an awaitable None; nobody passes it."""
+    def prove_nothing(salt: bytes, iterations: int) -> Coroutine[Any, Any, None]:
+        """Hold the same exchange where there is no account: a coroutine; nobody passes it."""
 
 
 class IScramSha1(IScramCredentials):
@@ -316,7 +320,7 @@ class IScramSha512(IScramCredentials):
 class IBearerToken(IOurCredentials):
     """An OAuth 2.0 access token (RFC 6750): OAUTHBEARER, XOAUTH2."""
 
-    token: bytes = Attribute("as the client sent it")
+    token: bytes = Attribute('as the client sent it; b"" = it only asks how to get one (RFC 7628 section 4.3)')
 
     def refuse(status: str, scope: str = "", configuration: str = "") -> Awaitable[None]:
         """Tell the client why its token is not good (RFC 7628 section 3.2.2): an awaitable None.

@@ -7,6 +7,9 @@ cannot be read is reported and skipped, an account with a setting that is not su
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,10 +23,21 @@ from zope.interface import implementer
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
 from popserv.auth.passwd_lines import Entry, Users, parse
 from popserv.auth.passwords import UnusableHash, canonical_scheme, plain_secret
+from popserv.auth.scram import INTERFACES
+from popserv.auth.scram_keys import HashName
+from popserv.auth.scram_source import ScramSource
 from popserv.auth.success_cache import SuccessCache
 from popserv.auth.verifier import PasswordVerifier
 from popserv.errors import SystemBroken, SystemTrouble
-from popserv.interfaces import IAccount, IAccountDirectory, IAccounts, IBuildContext, IDummyCheck
+from popserv.interfaces import (
+    IAccount,
+    IAccountDirectory,
+    IAccounts,
+    IBuildContext,
+    ICapable,
+    IDummyCheck,
+    IScramCredentials,
+)
 from popserv.pools import Pool
 
 
@@ -53,7 +67,7 @@ def read(path: Path, known: Reading | None, case: Literal["fold", "keep"]) -> Re
     return Reading(users, signature)
 
 
-@implementer(ICredentialsChecker, IAccountDirectory, IDummyCheck)
+@implementer(ICredentialsChecker, IAccountDirectory, IDummyCheck, ICapable)
 class PasswdFile:
     """Checker and directory over one file.
 
@@ -62,7 +76,7 @@ class PasswdFile:
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword)
+    credentialInterfaces = (IUsernamePassword, IUsernameHashedPassword, *INTERFACES.values())
 
     def __init__(
         self,
@@ -72,15 +86,23 @@ class PasswdFile:
         default_scheme: str = "CRYPT",
         case: Literal["fold", "keep"] = "fold",
         successes: SuccessCache | None = None,
+        secret: bytes = b"",
     ) -> None:
-        """`default_scheme` is that of passwords without a prefix, `case` how the names in the file are prepared."""
+        """`default_scheme` is that of passwords without a prefix, `case` how the names in the file are prepared;
+        `secret` makes salts. Reads the file, if it can."""
         self._path = path
         self._disk = disk
         self._default_scheme = default_scheme
         self._case = case
         self._verifier = PasswordVerifier(hashing, default_scheme, successes)
+        self._scram = ScramSource(hashing, secret, default_scheme)
+        self._typical: Mapping[HashName, str] = {}
+        self._plain = False
         self._reading: Reading | None = None
         self._complaint = ""
+        with suppress(OSError, BrokenFile):
+            # What is offered to the first client depends on it.
+            self._take(read(path, None, case))
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         return ensureDeferred(self._check(credentials))
@@ -91,28 +113,50 @@ class PasswdFile:
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
         return ensureDeferred(self._account(avatar_id))
 
+    def verifies(self, credential: Any) -> bool:
+        for hash_name, interface in INTERFACES.items():
+            if credential.isOrExtends(interface):
+                return hash_name in self._typical
+        return self._plain or not credential.isOrExtends(IUsernameHashedPassword)
+
     async def _check(self, credentials: Any) -> bytes:
         name: bytes = credentials.username
         entry = await self._entry(name)
         if entry is None:
             raise UnknownAccount("no account of this name")
+        if IScramCredentials.providedBy(credentials):
+            return await self._prove(entry, credentials)
         # The secret is checked even if the account may not be used, so that it takes the same time.
         fits = await self._fits(entry, credentials)
         if not (fits and entry.admits(getattr(credentials, "address", ""))):
             raise CredentialsRefused("wrong password, or not from here, or barred")
         return name
 
+    async def _prove(self, entry: Entry, credentials: Any) -> bytes:
+        """Hold the SCRAM exchange: the name. Raises `CredentialsRefused`."""
+        name: bytes = credentials.username
+        keys = await self._scram.keys(name, entry.stored, credentials.hash_name)
+        if keys is None:
+            await self._check_nothing(credentials)
+        elif not entry.admits(credentials.address):
+            await credentials.prove_nothing(keys.salt, keys.iterations)
+        elif await credentials.prove(keys):
+            return name
+        raise CredentialsRefused("wrong proof, or not from here, or barred")
+
     async def _fits(self, entry: Entry, credentials: Any) -> bool:
         if IUsernamePassword.providedBy(credentials):
             return await self._verifier.check(entry.name, entry.stored, credentials)
-        try:
-            secret = plain_secret(entry.stored, self._default_scheme)
-        except UnusableHash:
-            return False
-        return secret is not None and bool(credentials.checkPassword(secret))
+        secret = self._secret(entry.stored)
+        # Something is digested in every case, so that it takes the same time.
+        return bool(credentials.checkPassword(secret or b"nothing")) and secret is not None
 
     async def _check_nothing(self, credentials: Any) -> None:
-        if IUsernamePassword.providedBy(credentials):
+        if IScramCredentials.providedBy(credentials):
+            typical = self._typical.get(credentials.hash_name, "")
+            keys = await self._scram.nobodys(credentials.username, typical, credentials.hash_name)
+            await credentials.prove_nothing(keys.salt, keys.iterations)
+        elif IUsernamePassword.providedBy(credentials):
             await self._verifier.check_dummy(credentials)
         else:
             credentials.checkPassword(b"nothing")
@@ -147,9 +191,23 @@ class PasswdFile:
 
     def _take(self, reading: Reading) -> None:
         self._reading = reading
-        self._verifier.stand_in(reading.users.typical())
+        users = reading.users
+        self._verifier.stand_in(users.typical())
+        typical = {name: users.typical(partial(self._can, name)) for name in INTERFACES}
+        self._typical = {name: stored for name, stored in typical.items() if stored is not None}
+        self._plain = users.typical(lambda stored: self._secret(stored) is not None) is not None
         for problem in reading.users.problems:
             self.log.warn("passwd-file: {path}: {problem}", path=str(self._path), problem=problem)
+
+    def _can(self, hash_name: HashName, stored: str) -> bool:
+        return self._scram.can(stored, hash_name)
+
+    def _secret(self, stored: str) -> bytes | None:
+        """The password itself, if it can be had of this stored value."""
+        try:
+            return plain_secret(stored, self._default_scheme)
+        except UnusableHash:
+            return None
 
     def _complain(self, reason: str) -> None:
         """Log, once for as long as the reason is the same."""
@@ -184,7 +242,13 @@ class PasswdFilePlugin:
         """Raises `popserv.auth.passwords.UnknownScheme`, a `ValueError`, for a default scheme that is none."""
         scheme = canonical_scheme(options.default_scheme)
         return PasswdFile(
-            context.path(argument), context.disk, context.hashing, scheme, context.case, context.successes
+            context.path(argument),
+            context.disk,
+            context.hashing,
+            scheme,
+            context.case,
+            context.successes,
+            context.secret,
         )
 
 

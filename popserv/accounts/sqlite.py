@@ -27,10 +27,19 @@ from popserv.auth.app_passwords import AppPassword, AppPasswords
 from popserv.auth.app_passwords import read as read_app_passwords
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
 from popserv.auth.passwords import is_outdated
+from popserv.auth.scram_keys import ITERATIONS, ScramKeys, salt_for
 from popserv.auth.success_cache import SuccessCache
 from popserv.auth.verifier import PasswordVerifier
 from popserv.errors import SystemBroken, SystemTrouble
-from popserv.interfaces import IAccount, IAccountDirectory, IAccounts, IBuildContext, IDummyCheck
+from popserv.interfaces import (
+    IAccount,
+    IAccountDirectory,
+    IAccounts,
+    IBuildContext,
+    IDummyCheck,
+    IScramCredentials,
+    IScramSha256,
+)
 from popserv.pools import Pool
 
 T = TypeVar("T")
@@ -71,7 +80,7 @@ class SqliteAccounts:
     """
 
     log = Logger()
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces = (IUsernamePassword, IScramSha256)
 
     def __init__(
         self,
@@ -80,7 +89,10 @@ class SqliteAccounts:
         hashing: Pool,
         clock: IReactorTime,
         successes: SuccessCache | None = None,
+        secret: bytes = b"",
     ) -> None:
+        """`secret` makes the salts of accounts that there are not."""
+        self._secret = secret
         self._database = database
         self._disk = disk
         self._hashing = hashing
@@ -91,6 +103,9 @@ class SqliteAccounts:
         return ensureDeferred(self._check(credentials))
 
     def check_nothing(self, credentials: Any) -> Deferred[None]:
+        if IScramCredentials.providedBy(credentials):
+            salt = salt_for(self._secret, credentials.username)
+            return ensureDeferred(credentials.prove_nothing(salt, ITERATIONS))
         return self._verifier.check_dummy(credentials)
 
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
@@ -104,6 +119,9 @@ class SqliteAccounts:
         known = await self._ask(look_up, self._database, name)
         if known is None:
             raise UnknownAccount("no account of this name")
+        if IScramCredentials.providedBy(credentials):
+            await self._prove(known, credentials)
+            return name.encode("utf-8")
         if known.account.enabled and await self._fits_app_password(known, credentials):
             return name.encode("utf-8")
         # Checked even if it may not be used, so that it takes the same time.
@@ -112,6 +130,19 @@ class SqliteAccounts:
             raise CredentialsRefused("wrong password, or disabled")
         self._upgrade(known, credentials)
         return name.encode("utf-8")
+
+    async def _prove(self, known: Known, credentials: Any) -> None:
+        """Hold the exchange. Raises `CredentialsRefused`."""
+        stored = known.verifiers.get("SCRAM-SHA-256")
+        if stored is None:
+            await self.check_nothing(credentials)
+            raise CredentialsRefused("no keys are kept of its password")
+        keys = ScramKeys.from_text(stored.removeprefix("{SCRAM-SHA-256}"))
+        if not (known.account.enabled and known.account.main_password):
+            await credentials.prove_nothing(keys.salt, keys.iterations)
+            raise CredentialsRefused("disabled")
+        if not await credentials.prove(keys):
+            raise CredentialsRefused("wrong proof")
 
     async def _fits_app_password(self, known: Known, credentials: Any) -> bool:
         now, address = self._clock.seconds(), getattr(credentials, "address", "")
@@ -171,7 +202,9 @@ class SqlitePlugin:
 
     def build(self, argument: str, options: Options, context: IBuildContext) -> SqliteAccounts:  # noqa: ARG002
         database = Database(context.path(argument))
-        return SqliteAccounts(database, context.disk, context.hashing, context.reactor, context.successes)
+        return SqliteAccounts(
+            database, context.disk, context.hashing, context.reactor, context.successes, context.secret
+        )
 
 
 plugin = SqlitePlugin()

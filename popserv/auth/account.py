@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-
 import attrs
 from zope.interface import implementer
 
+from popserv.auth.networks import Network, admits
 from popserv.interfaces import IAccount
-
-Network = IPv4Network | IPv6Network
 
 
 @implementer(IAccount)
@@ -29,12 +26,4 @@ class Account:
 
     def admits(self, address: str) -> bool:
         """Whether it may be logged in to from here, however; `address` is numeric, "" = not known."""
-        if not self.enabled or self.networks is None:
-            return self.enabled
-        try:
-            numeric = ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped is not None:
-            numeric = numeric.ipv4_mapped
-        return any(numeric in network for network in self.networks)
+        return self.enabled and (self.networks is None or admits(self.networks, address))

@@ -10,14 +10,13 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 
 import attrs
 
 from popserv.auth.account_database import AccountsError, Database, expect_account
+from popserv.auth.networks import Network, admits
 from popserv.auth.passwords import hash_password, verify
-
-Network = IPv4Network | IPv6Network
 
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 """32 characters that are not taken for each other."""
@@ -62,19 +61,8 @@ class AppPassword:
             verify(self.stored, normal(password))
             and protocol in self.protocols
             and not (self.expires and self.expires <= _text(now))
-            and self._admits(address)
+            and (not self.networks or admits(self.networks, address))
         )
-
-    def _admits(self, address: str) -> bool:
-        if not self.networks:
-            return True
-        try:
-            numeric = ip_address(address)
-        except ValueError:
-            return False
-        if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped is not None:
-            numeric = numeric.ipv4_mapped
-        return any(numeric in network for network in self.networks)
 
     def is_due(self, address: str, now: float) -> bool:
         """Whether a use at `now` is worth being written down."""

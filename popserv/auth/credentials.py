@@ -5,6 +5,7 @@ Secrets never show in a repr.
 
 from __future__ import annotations
 
+import hmac
 from hashlib import md5
 from hmac import compare_digest
 from typing import Literal, Self
@@ -13,7 +14,7 @@ import attrs
 from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from zope.interface import implementer
 
-from popserv.auth.names import InvalidName, prepare, prepare_password
+from popserv.auth.names import InvalidName, prepare, prepare_authorization, prepare_password
 from popserv.auth.trail import Trail
 
 
@@ -40,7 +41,7 @@ class Password:
             self,
             username=prepare(self.username, case).encode("utf-8"),
             password=prepare_password(self.password),
-            authorization=_prepare_authorization(self.authorization, case),
+            authorization=prepare_authorization(self.authorization, case),
             typed=self.password,
         )
 
@@ -67,8 +68,26 @@ class ApopDigest:
         return attrs.evolve(self, username=prepare(self.username, case).encode("utf-8"))
 
 
-def _prepare_authorization(identity: bytes, case: Literal["fold", "keep"]) -> bytes:
-    return prepare(identity, case).encode("utf-8") if identity else b""
+@implementer(IUsernameHashedPassword)
+@attrs.frozen
+class CramDigest:
+    """A name and the keyed MD5 digest of a challenge (RFC 2195 section 2)."""
+
+    username: bytes
+    challenge: bytes
+    digest: bytes = attrs.field(repr=False)
+    authorization: bytes = b""
+    address: str = ""
+    """Where the client connects from, numeric; "" = not known."""
+    trail: Trail | None = attrs.field(default=None, eq=False)
+
+    def checkPassword(self, password: bytes) -> bool:
+        expected = hmac.digest(password, self.challenge, "md5").hex().encode("ascii")
+        return hmac.compare_digest(expected, self.digest)
+
+    def prepared(self, case: Literal["fold", "keep"]) -> Self:
+        """The same with the name prepared. Raises `InvalidName`."""
+        return attrs.evolve(self, username=prepare(self.username, case).encode("utf-8"))
 
 
-__all__ = ["ApopDigest", "InvalidName", "Password"]
+__all__ = ["ApopDigest", "CramDigest", "InvalidName", "Password"]

@@ -74,6 +74,11 @@ def prepare(name: bytes, case: Literal["fold", "keep"] = "fold", *, stored: bool
     return prepared
 
 
+def prepare_authorization(identity: bytes, case: Literal["fold", "keep"]) -> bytes:
+    """The authorization identity for what a client sent, b"" for none. Raises `InvalidName`."""
+    return prepare(identity, case).encode("utf-8") if identity else b""
+
+
 def prepare_password(password: bytes, stored: bool = False) -> bytes:
     """The password to check, or with `stored` the one to hash and keep (RFC 4616 section 2). Raises `InvalidName`."""
     try:

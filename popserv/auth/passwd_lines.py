@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
-from typing import Literal
+from typing import Literal, Self
 
 import attrs
 
-from popserv.auth.account import Account, Network
+from popserv.auth.account import Account
 from popserv.auth.names import InvalidName, prepare
+from popserv.auth.networks import Network
 
 KNOWN_EXTRAS = frozenset({"userdb_mail", "userdb_home", "userdb_uid", "userdb_gid", "allow_nets", "nologin"})
 """Any other may restrict what the account can do, so it is not ignored."""
@@ -53,13 +54,23 @@ class Users:
     problems: Sequence[str]
     """What is wrong, a sentence each, with 1-based line numbers."""
 
-    def typical(self) -> str | None:
-        """A stored password of the kind that most accounts have, None if there is no account."""
-        kinds = Counter(_kind(entry.stored) for entry in self.entries.values())
-        if not kinds:
-            return None
-        commonest = kinds.most_common(1)[0][0]
-        return next(entry.stored for entry in self.entries.values() if _kind(entry.stored) == commonest)
+    examples: Sequence[str] = attrs.field(default=(), repr=False)
+    """A stored password of each kind that there is, the commonest kind first."""
+
+    @classmethod
+    def of(cls, entries: Mapping[str, Entry], problems: Sequence[str]) -> Self:
+        """With examples found among the entries."""
+        first: dict[str, str] = {}
+        kinds: Counter[str] = Counter()
+        for entry in entries.values():
+            kind = _kind(entry.stored)
+            kinds[kind] += 1
+            first.setdefault(kind, entry.stored)
+        return cls(entries, problems, [first[kind] for kind, _count in kinds.most_common()])
+
+    def typical(self, among: Callable[[str], bool] = lambda _stored: True) -> str | None:
+        """The commonest kind of stored password that is `among` those wanted, by an example; None if there is none."""
+        return next((stored for stored in self.examples if among(stored)), None)
 
 
 def parse(octets: bytes, case: Literal["fold", "keep"] = "fold") -> Users:
@@ -79,7 +90,7 @@ def parse(octets: bytes, case: Literal["fold", "keep"] = "fold") -> Users:
         entries[entry.name] = entry
         if complaint:
             problems.append(f"line {number}: account cannot be used: {complaint}")
-    return Users(entries, problems)
+    return Users.of(entries, problems)
 
 
 def parse_line(line: bytes, case: Literal["fold", "keep"] = "fold") -> tuple[Entry, str]:

@@ -19,7 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 
 from popserv.auth.crypt_hashes import MissingExtra, UnusableHash, make_bcrypt, make_sha_crypt, verify_crypt
 from popserv.auth.names import prepare_password
-from popserv.auth.scram_keys import ScramKeys
+from popserv.auth.scram_keys import HashName, ScramKeys
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -32,6 +32,7 @@ __all__ = [
     "hash_password",
     "is_outdated",
     "plain_secret",
+    "scram_keys",
     "verify",
 ]
 
@@ -110,6 +111,12 @@ def dummy_hash() -> str:
     return f"{{ARGON2ID}}$argon2id$v=19${parameters}${salt.rstrip('=')}${digest.rstrip('=')}"
 
 
+def scram_keys(stored: str, default_scheme: str = "PLAIN") -> ScramKeys | None:
+    """The keys, when they are what is stored, else None. Raises `UnusableHash`."""
+    scheme, octets = _parse(stored, default_scheme)
+    return _scram_keys(octets, _SCRAM[scheme]) if scheme in _SCRAM else None
+
+
 def is_outdated(stored: str) -> bool:
     """Whether this is an argon2id hash that new ones are better than."""
     scheme, value = _parse(stored, "PLAIN")
@@ -184,17 +191,18 @@ def _verify_pbkdf2(stored: bytes, password: bytes) -> bool:
     return compare_digest(hashlib.pbkdf2_hmac("sha1", password, salt, rounds), digest)
 
 
-def _verify_scram(hash_name: str) -> Callable[[bytes, bytes], bool]:
-    def verify_keys(stored: bytes, password: bytes) -> bool:
-        try:
-            keys = ScramKeys.from_text(_ascii(stored))
-        except ValueError as error:
-            raise UnusableHash(str(error)) from None
-        if keys.hash_name != hash_name:
-            raise UnusableHash("its keys belong to another hash function")
-        return keys.verify(password)
+def _scram_keys(stored: bytes, hash_name: HashName) -> ScramKeys:
+    try:
+        keys = ScramKeys.from_text(_ascii(stored))
+    except ValueError as error:
+        raise UnusableHash(str(error)) from None
+    if keys.hash_name != hash_name:
+        raise UnusableHash("its keys belong to another hash function")
+    return keys
 
-    return verify_keys
+
+def _verify_scram(hash_name: HashName) -> Callable[[bytes, bytes], bool]:
+    return lambda stored, password: _scram_keys(stored, hash_name).verify(password)
 
 
 def _digest(hash_name: str, salted: bool) -> _Scheme:
@@ -220,6 +228,8 @@ def _base64(octets: bytes) -> str:
     return b64encode(octets).decode("ascii")
 
 
+_SCRAM: Mapping[str, HashName] = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
+
 _ALIASES = {"SHA1": "SHA", "CLEAR": "PLAIN", "CLEARTEXT": "PLAIN"}
 
 _SCHEMES: Mapping[str, _Scheme] = {
@@ -239,8 +249,7 @@ _SCHEMES: Mapping[str, _Scheme] = {
     "SHA": _digest("sha1", salted=False),
     "SHA256": _digest("sha256", salted=False),
     "SHA512": _digest("sha512", salted=False),
-    "SCRAM-SHA-1": _Scheme(_verify_scram("sha1")),
-    "SCRAM-SHA-256": _Scheme(_verify_scram("sha256")),
+    **{scheme: _Scheme(_verify_scram(hash_name)) for scheme, hash_name in _SCRAM.items()},
 }
 
 
@@ -258,6 +267,7 @@ _MAKERS: Mapping[str, Callable[[bytes], str]] = {
     "SSHA512": _make_ssha512,
     "SCRAM-SHA-1": lambda password: ScramKeys.make(password, "sha1").to_text(),
     "SCRAM-SHA-256": lambda password: ScramKeys.make(password, "sha256").to_text(),
+    "SCRAM-SHA-512": lambda password: ScramKeys.make(password, "sha512").to_text(),
     "PLAIN": lambda password: password.decode("utf-8"),
 }
 

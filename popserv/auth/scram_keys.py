@@ -6,11 +6,12 @@ import hashlib
 import hmac
 import os
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import attrs
 
-HashName = Literal["sha1", "sha256"]
+HashName = Literal["sha1", "sha256", "sha512"]
 
 ITERATIONS = 100_000
 """For new keys. These keys stand beside an argon2 hash and must not be the easy way in, so far above the 4096 that
@@ -19,12 +20,13 @@ RFC 7677 section 4 asks for at least."""
 MOST_ITERATIONS = 1_000_000
 """Keys that ask for more are refused instead of computed."""
 
-_LENGTHS = (20, 32)
+_HASHES: Mapping[int, HashName] = {20: "sha1", 32: "sha256", 64: "sha512"}
+"""By the octets of a key."""
 
 
 @attrs.frozen
 class ScramKeys:
-    """The keys of one account for one hash function; SHA-1 keys have 20 octets, SHA-256 keys 32."""
+    """The keys of one account for one hash function; SHA-1 keys have 20 octets, SHA-256 keys 32, SHA-512 keys 64."""
 
     salt: bytes
     iterations: int
@@ -56,7 +58,9 @@ class ScramKeys:
             raise ValueError("these are no SCRAM keys") from None
         if not (count.isascii() and count.isdigit() and len(count) < 10 and int(count) > 0):
             raise ValueError("the iteration count of these SCRAM keys is no number")
-        if len(stored_key) not in _LENGTHS or len(server_key) != len(stored_key):
+        if not salt:
+            raise ValueError("the SCRAM keys have no salt")
+        if len(stored_key) not in _HASHES or len(server_key) != len(stored_key):
             raise ValueError("the SCRAM keys have no length of a known hash function")
         if int(count) > MOST_ITERATIONS:
             raise ValueError(f"the SCRAM keys ask for more than {MOST_ITERATIONS} iterations")
@@ -70,9 +74,18 @@ class ScramKeys:
     @property
     def hash_name(self) -> HashName:
         """The hash function these keys belong to."""
-        return "sha1" if len(self.stored_key) == 20 else "sha256"
+        return _HASHES[len(self.stored_key)]
 
     def verify(self, password: bytes) -> bool:
         """Whether these keys were made of this prepared password. Blocks for the time of the key derivation."""
         made = self.make(password, self.hash_name, self.iterations, self.salt)
         return hmac.compare_digest(made.stored_key, self.stored_key)
+
+
+def salt_for(secret: bytes, name: bytes, octets: int = 16) -> bytes:
+    """The salt of an account that has none of its own, or that there is not: nobody can tell it from a real one.
+
+    The same for the same prepared name as long as the `secret` of the server is (RFC 5802 section 9 asks for no less of
+    real ones).
+    """
+    return hashlib.pbkdf2_hmac("sha256", secret, b"SCRAM salt " + name, 1, octets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import new
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 from zope.interface import implementer
@@ -36,6 +37,17 @@ class Channel:
         # Not parsed here: what OpenSSL has verified may still be more than a parser of certificates takes.
         chain = self._transport.getHandle().get_verified_chain()
         return dump_certificate(FILETYPE_ASN1, chain[0]) if chain else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        ours = self._transport.getHandle().get_certificate(as_cryptography=True) if self.tls else None
+        if ours is None:
+            return ()
+        try:
+            found = ours.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return ()
+        return tuple(name.lower() for name in found.get_values_for_type(x509.DNSName))
 
     @property
     def binds(self) -> bool:

@@ -22,10 +22,12 @@ class Conversation:
         send: Callable[[bytes], None],
         channel: IChannel = CLEAR,
         hostname: str = "localhost",
+        offered: tuple[bytes, ...] = (),
     ) -> None:
         self.initial = initial
         self.channel = channel
         self.hostname = hostname
+        self.offered = offered
         self._send = send
         self._waiting: Deferred[bytes] | None = None
 

@@ -98,25 +98,30 @@ class Performer:
 
     async def _authenticate(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
         credentials: Any
-        if isinstance(effect, PasswordLogin):
-            self.mechanism, credentials = "USER", Password(effect.name, effect.password)
-        elif isinstance(effect, ApopLogin):
-            self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
-        else:
-            self.mechanism = effect.mechanism.name.decode("ascii")
-            self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname)
-            try:
-                credentials = await effect.mechanism.authenticate(self._conversation)
-            finally:
-                self._conversation = None
-        result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
-        return result
+        try:
+            if isinstance(effect, PasswordLogin):
+                self.mechanism, credentials = "USER", Password(effect.name, effect.password)
+            elif isinstance(effect, ApopLogin):
+                self.mechanism, credentials = "APOP", ApopDigest(effect.name, effect.timestamp, effect.digest)
+            else:
+                credentials = await self._converse(effect)
+            # Whoever checks the credentials may go on with the conversation: it ends when the login does.
+            result: LoggedIn = await self._login.login(credentials, self._peer(self.mechanism))
+            return result
+        finally:
+            self._conversation = None
+
+    async def _converse(self, effect: Converse) -> Any:
+        self.mechanism = effect.mechanism.name.decode("ascii")
+        offered = tuple(each.name for each in self._session.offer.mechanisms)
+        self._conversation = Conversation(effect.initial, self._challenge, self.channel, self._hostname, offered)
+        return await effect.mechanism.authenticate(self._conversation)
 
     def _challenge(self, octets: bytes) -> None:
-        reply = self._session.challenge(octets)
         conversation = self._conversation
-        self._reply(reply)
-        if self._session.ended and conversation is not None:
+        if not self._gone:
+            self._reply(self._session.challenge(octets))
+        if conversation is not None and (self._gone or self._session.ended):
             conversation.answer(ConnectionGone())
 
     async def _commit(self, effect: Commit) -> None:

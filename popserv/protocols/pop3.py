@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import count
 from os import getpid, urandom
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from twisted.internet.interfaces import IAddress, IOpenSSLServerConnectionCreato
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from popserv import plugins
 from popserv.auth.login import LoginService
 from popserv.interfaces import IMailProtocol, IMechanism, ISessionObserver
 from popserv.limits import Limits
@@ -20,7 +22,7 @@ from popserv.net.listener import Listener
 from popserv.net.protocol import POP3Server
 from popserv.net.registry import Registry
 from popserv.net.timeouts import Timeouts
-from popserv.sasl.plain import plugin as plain
+from popserv.sasl import names_of
 from popserv.session.session import Dialect
 
 
@@ -61,7 +63,8 @@ class POP3Factory(ListenerFactory):
 
     Everything else has the server's defaults: passwords are refused in the clear (`cleartext` is "never", "loopback",
     "always" or a list of networks), `tls` (for example `twisted.internet.ssl.CertificateOptions`) enables STLS. APOP is
-    offered if a checker takes `IUsernameHashedPassword` and `apop` is true. `reactor` is the clock; the global one if
+    offered if a checker takes `IUsernameHashedPassword` and `apop` is true; `mechanisms` are SASL mechanisms or their
+    names, of which those are offered that some checker can verify. `reactor` is the clock; the global one if
     not given.
     """
 
@@ -73,7 +76,7 @@ class POP3Factory(ListenerFactory):
         *,
         hostname: str = "localhost",
         limits: Limits | None = None,
-        mechanisms: tuple[IMechanism, ...] = (plain,),
+        mechanisms: Sequence[IMechanism | str] = ("default",),
         apop: bool = False,
         case: Literal["fold", "keep"] = "keep",
         extensions: tuple[str, ...] = (),
@@ -95,11 +98,18 @@ class POP3Factory(ListenerFactory):
                 tls=tls,
                 login=login,
                 cleartext=cleartext_policy(cleartext),
-                mechanisms=mechanisms,
+                mechanisms=_found(mechanisms),
                 apop=apop,
                 extensions=extensions,
             )
         )
+
+
+def _found(mechanisms: Sequence[IMechanism | str]) -> tuple[IMechanism, ...]:
+    found: list[IMechanism] = []
+    for each in mechanisms:
+        found += [plugins.find("sasl", name) for name in names_of([each])] if isinstance(each, str) else [each]
+    return tuple(found)
 
 
 def _global_reactor() -> Any:

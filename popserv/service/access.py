@@ -177,11 +177,8 @@ def _checkers(config: Config, context: IBuildContext) -> list[Any]:
 def build_checker(text: str, config: Config, context: IBuildContext) -> Any:
     """The checker ``NAME:ARGUMENT``. Raises whatever the plug-in raises."""
     name, _, argument = text.partition(":")
-    try:
-        plugin = names.look_up("accounts", name)
-    except ValueError:
-        if not names.is_strcred(name):
-            raise
+    plugin = _database(name)
+    if plugin is None:
         return _strcred_checker(name, argument, context)
     return plugin.build(argument, _options(plugin, name, config), context)
 
@@ -189,14 +186,19 @@ def build_checker(text: str, config: Config, context: IBuildContext) -> Any:
 def check_checker(text: str, config: Config, context: IBuildContext) -> list[str]:
     """What is wrong with the database of the checker ``NAME:ARGUMENT``, as far as it can be asked."""
     name, _, argument = text.partition(":")
+    plugin = _database(name)
+    wrong: list[str] = [] if plugin is None else plugin.check(argument, _options(plugin, name, config), context)
+    return wrong
+
+
+def _database(name: str) -> Any:
+    """The plug-in of this name, None if it is one of strcred's. Raises `ValueError`."""
     try:
-        plugin = names.look_up("accounts", name)
+        return names.look_up("accounts", name)
     except ValueError:
         if not names.is_strcred(name):
             raise
-        return []
-    wrong: list[str] = plugin.check(argument, _options(plugin, name, config), context)
-    return wrong
+        return None
 
 
 def _options(plugin: Any, name: str, config: Config) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from popserv import plugins
 from popserv.auth.names import InvalidName, prepare
+from popserv.sasl import names_of
 
 LATER = "this version of popserv does not have it"
 
@@ -17,16 +18,8 @@ _LATER: Mapping[str, frozenset[str]] = {
     "stores": frozenset({"mbox", "postgres"}),
     "sasl": frozenset(
         {
-            "scram-sha-1",
-            "scram-sha-1-plus",
-            "scram-sha-256",
-            "scram-sha-256-plus",
-            "oauthbearer",
-            "xoauth2",
             "external",
             "gssapi",
-            "login",
-            "cram-md5",
             "anonymous",
         }
     ),
@@ -35,20 +28,6 @@ _LATER: Mapping[str, frozenset[str]] = {
 
 WITHOUT_SASL = ("user", "apop")
 """Ways to log in that are commands of their own."""
-
-_DEFAULT = (
-    "user",
-    "scram-sha-256-plus",
-    "scram-sha-256",
-    "scram-sha-1-plus",
-    "scram-sha-1",
-    "external",
-    "gssapi",
-    "oauthbearer",
-    "xoauth2",
-    "plain",
-)
-"""What "default" means, in the order of the offer, as far as it is there."""
 
 
 def look_up(group: str, name: str) -> Any:
@@ -91,12 +70,11 @@ def check_accounts(checker: str) -> None:
 
 
 def mechanisms(configured: tuple[str, ...]) -> tuple[str, ...]:
-    """`configured` without repetitions, in lower case, with "default" written out."""
-    here = {*plugins.names("sasl"), *WITHOUT_SASL}
-    named: dict[str, None] = {}
-    for name in map(str.lower, configured):
-        named |= dict.fromkeys([each for each in _DEFAULT if each in here] if name == "default" else [name])
-    return tuple(named)
+    """`configured` without repetitions, in lower case, with "default" written out; USER and PASS belong to that."""
+    written_out: list[str] = []
+    for name in configured:
+        written_out += ["user", *names_of([name])] if name.lower() == "default" else [name.lower()]
+    return tuple(dict.fromkeys(written_out))
 
 
 def check_mechanism(name: str) -> None:

@@ -13,7 +13,7 @@ from os import urandom
 from typing import Any
 
 import attrs
-from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.error import LoginFailed, UnauthorizedLogin, UnhandledCredentials
 from zope.interface import implementer
 
 from popserv.auth.credentials import ApopDigest, Password
@@ -39,6 +39,7 @@ class Pretended:
 
     tls = "TLSv1.3"
     certificate: bytes | None = None
+    names: tuple[str, ...] = ()
     binds = False
 
     def binding(self, kind: str) -> bytes | None:  # noqa: ARG002
@@ -50,6 +51,7 @@ class Rehearsal:
     """A conversation with a client that answers at once."""
 
     channel: IChannel = Pretended()
+    offered: tuple[bytes, ...] = ()
 
     def __init__(self, hostname: str, initial: bytes | None, respond: Respond) -> None:
         self.hostname = hostname
@@ -88,7 +90,7 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
         credentials = await _credentials(config, mechanism, name, secret)
         prepared = attrs.evolve(credentials.prepared(config.auth.case), trail=trail)
         avatar_id = await chain.requestAvatarId(prepared)
-    except (UnauthorizedLogin, InvalidName, PopError) as error:
+    except (LoginFailed, InvalidName, PopError) as error:
         return Outcome(trail, refusal=_reason(error, trail))
     if not isinstance(avatar_id, bytes):
         return Outcome(trail, account="anonymous")
@@ -112,7 +114,9 @@ def _location(config: Config, account: IAccount) -> str:
 def _reason(error: Exception, trail: Trail) -> str:
     if trail.reason == "authorization":
         return "this account may not act as another one"
-    if isinstance(error, UnauthorizedLogin):
+    if isinstance(error, UnhandledCredentials):
+        return "no database can check this mechanism"
+    if isinstance(error, LoginFailed):
         return "no database knows this account" if trail.reason == "unknown-account" else "wrong secret, or barred"
     return str(error)
 
@@ -152,16 +156,21 @@ def _saslname(name: bytes) -> bytes:
 
 
 class ScramClient:
-    """The client's side of SCRAM (RFC 5802 section 3) without channel binding."""
+    """The client's side of SCRAM (RFC 5802 section 3)."""
 
-    def __init__(self, hash_name: str, name: bytes, secret: bytes) -> None:
+    def __init__(
+        self, hash_name: str, name: bytes, secret: bytes, *, header: bytes = b"n,,", binding: bytes = b""
+    ) -> None:
+        """`header` is the GS2 header, `binding` the channel-binding data that belongs to it."""
         self._hash = hash_name
+        self._header = header
+        self._binding = binding
         self._secret = prepare_password(secret)
         self._bare = b"n=" + _saslname(name) + b",r=" + b64encode(urandom(18))
         self._signature = b""
 
     def first(self) -> bytes:
-        return b"n,," + self._bare
+        return self._header + self._bare
 
     def respond(self, challenge: bytes) -> bytes:
         """The final message; then, to a server that has proved itself, nothing more. Raises `UnauthorizedLogin`."""
@@ -175,7 +184,7 @@ class ScramClient:
         fields = dict(field.split(b"=", 1) for field in challenge.split(b","))
         salted = pbkdf2_hmac(self._hash, self._secret, b64decode(fields[b"s"]), int(fields[b"i"]))
         key = hmac.digest(salted, b"Client Key", self._hash)
-        without_proof = b"c=biws,r=" + fields[b"r"]
+        without_proof = b"c=" + b64encode(self._header + self._binding) + b",r=" + fields[b"r"]
         message = b",".join((self._bare, challenge, without_proof))
         signature = hmac.digest(new(self._hash, key).digest(), message, self._hash)
         self._signature = hmac.digest(hmac.digest(salted, b"Server Key", self._hash), message, self._hash)

@@ -155,8 +155,10 @@ class Auth:
     mechanisms: tuple[str, ...] = attrs.field(
         default=("default",), validator=_not_empty, metadata={"each": names.check_mechanism}
     )
-    """Ways to log in. "default" is user (USER and PASS), plain and what else is safe; legacy ones by name: apop. A way
-    is offered if it stands here, and some checker can verify it, and cleartext permits it."""
+    """Ways to log in. "default" is user (USER and PASS), plain, scram-* and what else is safe. By name:
+    scram-sha-512-plus, scram-sha-256-plus and scram-sha-1-plus, which bind to the TLS channel, and the legacy ones,
+    login, cram-md5 and apop. A way is offered if it stands here, and some checker can verify it, and cleartext permits
+    it."""
     cleartext: Cleartext = attrs.field(default="never", validator=_cleartext)
     """Where a password may cross an unencrypted connection: "never", "loopback", "always", or networks such as
     ["10.0.0.0/8"]."""

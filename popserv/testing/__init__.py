@@ -4,10 +4,13 @@ from importlib import import_module
 
 _MODULES = {
     "BackendContract": "backend_contract",
+    "MechanismContract": "mechanism_contract",
     "MemoryAccounts": "accounts",
     "NASTY": "nasty",
     "RecordingObserver": "doubles",
     "StoreContract": "store_contract",
+    "Talk": "talk",
+    "TalkChannel": "talk",
     "Wire": "doubles",
     "let_pass": "doubles",
     "memory_portal": "doubles",

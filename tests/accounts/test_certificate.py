@@ -31,6 +31,7 @@ class Shown:
     """A connection that has brought a certificate."""
 
     tls = "TLSv1.3"
+    names = ()
     binds = False
 
     def __init__(self, issued: Issued | None) -> None:

@@ -54,6 +54,11 @@ class Rules(SynchronousTestCase):
         careful = Account("joe", mechanisms=frozenset({"apop"}))
         self.assertEqual([barred(Policy(), careful, each) for each in ("USER", "APOP")], [True, False])
 
+    def test_CR_004_whoever_proves_a_password_need_not_be_able_to_send_it(self) -> None:
+        policy = Policy([Rule(("fred",), mechanisms=frozenset({"cram-md5", "apop"}))])
+        tried = ["USER", "PLAIN", "LOGIN", "CRAM-MD5", "APOP"]
+        self.assertEqual([barred(policy, FRED, each) for each in tried], [True, True, True, False, False])
+
 
 class Books(SynchronousTestCase):
     def setUp(self) -> None:
@@ -97,6 +102,13 @@ class Books(SynchronousTestCase):
             self.assertNotEqual(self.enter(policy), "")
         self.clock.advance(10)
         self.assertEqual(self.enter(policy), "")
+
+    def test_RC_003_only_whose_credentials_are_good_hears_of_the_delay(self) -> None:
+        policy = Policy(login_delay=60)
+        self.enter(policy)
+        with self.assertRaises(LoginTooSoon) as caught:
+            self.ledger.enter("fred", policy)
+        self.assertEqual((caught.exception.code, caught.exception.clients_fault), ("LOGIN-DELAY", False))
 
     def test_a_burst_may_follow_at_once_and_fills_again(self) -> None:
         policy = Policy(login_delay=60, login_burst=3)

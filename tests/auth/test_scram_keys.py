@@ -50,7 +50,7 @@ def test_SC_017_nothing_but_salt_count_and_two_keys_is_kept_and_no_key_shows():
     assert repr(keys.server_key) not in repr(keys)
 
 
-@given(st.binary(max_size=40), st.integers(1, MOST_ITERATIONS), st.binary(min_size=32, max_size=32))
+@given(st.binary(min_size=1, max_size=40), st.integers(1, MOST_ITERATIONS), st.binary(min_size=32, max_size=32))
 def test_text_and_back(salt, iterations, key):
     keys = ScramKeys(salt, iterations, key, key[::-1])
     assert ScramKeys.from_text(keys.to_text()) == keys

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from popserv.interfaces import IMaildrop
+from popserv import plugins
+from popserv.errors import ConnectionGone
+from popserv.interfaces import IMaildrop, IScramSha256
 from popserv.limits import Limits
 from popserv.testing import Wire, let_pass
 from tests.net.support import LOGIN, OneMessage, SlowReader, talk
@@ -47,6 +51,29 @@ class Checker:
 
     def requestAvatarId(self, credentials: Any) -> Any:
         return self._answer
+
+
+@implementer(ICredentialsChecker)
+class ConversingChecker:
+    """Has something to do before it goes on with an exchange, and remembers how that ended."""
+
+    credentialInterfaces = (IScramSha256,)
+
+    def __init__(self, ready: Deferred[None]) -> None:
+        self._ready = ready
+        self.ended: Exception | None = None
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        return ensureDeferred(self._prove(credentials))
+
+    async def _prove(self, credentials: Any) -> bytes:
+        await self._ready
+        try:
+            await credentials.prove_nothing(b"salt", 4096)
+        except Exception as error:
+            self.ended = error
+            raise
+        raise UnauthorizedLogin()
 
 
 def served(realm: Realm, answer: Any = None, **more: Any) -> tuple[Wire, Any]:
@@ -90,8 +117,6 @@ class Leaving(SynchronousTestCase):
 
     def test_while_a_refusal_is_delayed(self) -> None:
         answer: Deferred[bytes] = Deferred()
-        from twisted.cred.error import UnauthorizedLogin
-
         wire, clock = served(Realm(OneMessage()), answer, delay=2.0)
         wire.say(LOGIN)
         answer.errback(UnauthorizedLogin())
@@ -107,6 +132,25 @@ class Leaving(SynchronousTestCase):
         self.assertEqual(wire.say(), b"")
         self.assertEqual(clock.getDelayedCalls(), [])
         self.assertEqual((realm.maildrop.closed, realm.logouts), (0, 0))
+
+    def test_while_a_checker_goes_on_with_the_exchange(self) -> None:
+        for before_the_challenge in (False, True):
+            ready: Deferred[None] = Deferred()
+            checker = ConversingChecker(ready)
+            portal = Portal(Realm(OneMessage()), [checker])  # type: ignore[arg-type]
+            wire, clock, _listener = talk(portal=portal, mechanisms=(plugins.find("sasl", "scram-sha-256"),))
+            wire.say()
+            self.assertEqual(wire.say(b"AUTH SCRAM-SHA-256 " + b64encode(b"n,,n=fred,r=abc") + b"\r\n"), b"")
+            if before_the_challenge:
+                wire.lose()
+                ready.callback(None)
+            else:
+                ready.callback(None)
+                self.assertTrue(wire.say().startswith(b"+ "))
+                wire.lose()
+            self.assertEqual(wire.say(), b"")
+            self.assertIsInstance(checker.ended, ConnectionGone)
+            self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_between_commands(self) -> None:
         realm = Realm(OneMessage())

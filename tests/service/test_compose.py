@@ -20,9 +20,10 @@ from zope.interface.verify import verifyObject
 
 from popserv.auth.account import Account
 from popserv.auth.account_database import Database
+from popserv.auth.passwords import hash_password
 from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
-from popserv.net.channel import CLEAR
+from popserv.net.channel import CLEAR, Channel
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
@@ -63,9 +64,43 @@ class OfferTests(SynchronousTestCase):
 
     def test_the_default(self) -> None:
         listener = self.listener()
-        self.assertIn(b"PLAIN", [mechanism.name for mechanism in listener.mechanisms])
+        scram = [b"SCRAM-SHA-%d" % size for size in (512, 256, 1)]
+        self.assertEqual(
+            [mechanism.name for mechanism in listener.mechanisms],
+            [*scram, b"EXTERNAL", b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"],
+        )
         self.assertTrue(listener.user)
         self.assertFalse(listener.apop)
+
+    def test_SC_001_the_stronger_one_comes_first(self) -> None:
+        (self.base / "users").write_text("fred:{PLAIN}secret\n")
+        made = offer(self.listener('auth.checkers = ["passwd-file:users"]'), IPv4Address("TCP", "127.0.0.1", 1), CLEAR)
+        self.assertEqual([each.name for each in made.mechanisms], [b"SCRAM-SHA-512", b"SCRAM-SHA-256", b"SCRAM-SHA-1"])
+
+    def test_SC_013_each_with_and_without_channel_binding(self) -> None:
+        Database(self.base / "accounts.db").create()
+        listener = self.listener('auth.mechanisms = ["scram-sha-256-plus", "default"]')
+        clear, bound = Channel(None, ""), Channel(None, "TLSv1.3")
+        address = IPv4Address("TCP", "127.0.0.1", 1)
+        self.assertEqual([each.name for each in offer(listener, address, clear).mechanisms], [b"SCRAM-SHA-256"])
+        self.assertEqual(
+            [each.name for each in offer(listener, address, bound).mechanisms],
+            [b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN"],
+        )
+
+    def test_what_no_account_can_be_checked_by_is_not_offered(self) -> None:
+        users = self.base / "users"
+        named = 'auth.mechanisms = ["default", "cram-md5", "apop"]\nauth.checkers = ["passwd-file:users"]'
+        keys = hash_password(b"secret", "SCRAM-SHA-256")
+        offers = []
+        for stored in ("{SHA512}" + "A" * 86 + "==", keys, "{PLAIN}secret"):
+            users.write_text(f"fred:{stored}\n")
+            made = offer(self.listener(named), IPv4Address("TCP", "127.0.0.1", 1), CLEAR)
+            offers.append(([each.name for each in made.mechanisms], made.apop))
+        self.assertEqual(offers[0], ([], False))
+        self.assertEqual(offers[1], ([b"SCRAM-SHA-256"], False))
+        scram = [b"SCRAM-SHA-512", b"SCRAM-SHA-256", b"SCRAM-SHA-1"]
+        self.assertEqual(offers[2], ([*scram, b"CRAM-MD5"], True))
 
     def test_named_ones_only(self) -> None:
         listener = self.listener('auth.mechanisms = ["PLAIN"]')
@@ -77,6 +112,7 @@ class OfferTests(SynchronousTestCase):
         return offer(self.listener(text, checkers), IPv4Address("TCP", "127.0.0.1", 1), CLEAR).apop
 
     def test_apop_needs_a_checker_that_can_verify_it(self) -> None:
+        (self.base / "users").write_text("fred:{PLAIN}secret\n")
         named = 'auth.mechanisms = ["default", "apop"]\n'
         self.assertFalse(self.offers_apop(named))
         self.assertTrue(self.offers_apop(named + 'auth.checkers = ["passwd-file:users"]'))
@@ -190,10 +226,19 @@ class LimitsTests(SynchronousTestCase):
     def test_lowered_to_what_the_descriptors_allow(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (RESERVED + 100 * PER_CONNECTION, hard))
-        self.assertEqual(fit(Limits(connections=101)).connections, 100)
-        self.assertEqual(fit(Limits(connections=100)), Limits(connections=100))
-        self.assertEqual(fit(Limits(connections=99)).connections, 99)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (RESERVED + 10 + 100 * PER_CONNECTION, hard))
+        self.assertEqual(fit(Limits(connections=101, deliveries=10)).connections, 100)
+        fitting = Limits(connections=100, deliveries=10)
+        self.assertEqual(fit(fitting), fitting)
+        self.assertEqual(fit(Limits(connections=99, deliveries=10)).connections, 99)
+
+    def test_messages_on_their_way_get_a_share_of_the_descriptors(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (RESERVED + 1000, hard))
+        lowered = fit(Limits())
+        self.assertEqual(lowered.deliveries, 200)
+        self.assertLessEqual(RESERVED + lowered.deliveries + lowered.connections * PER_CONNECTION, RESERVED + 1000)
 
 
 class ServiceTests(TestCase):

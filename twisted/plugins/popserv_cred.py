@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.strcred import ICheckerFactory
 from twisted.plugin import IPlugin
+from twisted.python.reflect import namedAny
 from zope.interface import implementer
 
 
@@ -14,10 +14,14 @@ class AccountsFactory:
 
     argStringFormat = "FILE"
 
-    def __init__(self, name: str, credentialInterfaces: tuple[Any, ...], authHelp: str) -> None:
+    def __init__(self, name: str, interfaces: tuple[str, ...], authHelp: str) -> None:
         self.authType = name
-        self.credentialInterfaces = credentialInterfaces
+        self._interfaces = interfaces
         self.authHelp = authHelp
+
+    @property
+    def credentialInterfaces(self) -> tuple[Any, ...]:
+        return tuple(namedAny(name) for name in self._interfaces)  # type: ignore[no-untyped-call]
 
     def generateChecker(self, argument: str) -> Any:
         from popserv.tap import checker
@@ -25,7 +29,9 @@ class AccountsFactory:
         return checker(self.authType, argument)
 
 
-sqlite = AccountsFactory("sqlite", (IUsernamePassword,), "The accounts that `popserv user add` makes.")
-passwd_file = AccountsFactory(
-    "passwd-file", (IUsernamePassword, IUsernameHashedPassword), "A password file in Dovecot's format."
-)
+_PASSWORD = "twisted.cred.credentials.IUsernamePassword"  # noqa: S105 - the name of an interface
+_HASHED = "twisted.cred.credentials.IUsernameHashedPassword"
+_SCRAM = tuple(f"popserv.interfaces.IScramSha{size}" for size in (1, 256, 512))
+
+sqlite = AccountsFactory("sqlite", (_PASSWORD, _SCRAM[1]), "The accounts that `popserv user add` makes.")
+passwd_file = AccountsFactory("passwd-file", (_PASSWORD, _HASHED, *_SCRAM), "A password file in Dovecot's format.")
