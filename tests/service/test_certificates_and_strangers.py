@@ -28,7 +28,7 @@ from popserv.service.certificate import self_signed
 from popserv.service.compose import Composer
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config
-from tests.accounts.test_certificate import Shown
+from tests.accounts.test_certificate import shown
 from tests.client_certificates import CA, issue, revoked
 
 from .test_compose import configure, listeners, result_of
@@ -63,8 +63,8 @@ def test_TLS_030_where_client_certificates_suffice_external_is_enabled(base: Pat
     found = listener(base, TLS + BOTH)
     assert asks(base, TLS + BOTH)
     address = IPv4Address("TCP", "127.0.0.1", 1)
-    assert b"EXTERNAL" in [each.name for each in offer(found, address, Shown(FRED)).mechanisms]
-    for channel in (CLEAR, Shown(None), Shown(issue())):
+    assert b"EXTERNAL" in [each.name for each in offer(found, address, shown(FRED)).mechanisms]
+    for channel in (CLEAR, shown(None), shown(issue())):
         assert b"EXTERNAL" not in [each.name for each in offer(found, address, channel).mechanisms]
 
 
