@@ -62,7 +62,11 @@ __all__ = [
 
 
 class IAccount(Interface):
-    """What an account database knows of one account. Immutable."""
+    """What an account database knows of one account. Immutable.
+
+    One that may be barred has a method besides, ``admits(address: str) -> bool``: whether it may be logged in to from
+    there, whatever the credentials are. `popserv.auth.account.Account` has it.
+    """
 
     name: str = Attribute("the prepared account name; used for look-up, lock, throttle and logs")
     location: str = Attribute('"scheme:place" of this account\'s maildrop; "" = the store\'s own')

@@ -170,7 +170,9 @@ class SqliteAccounts:
         except UnicodeDecodeError:
             return None
         found = await self._ask(self._database.find, name)
-        return None if found is None else Account(found.name, found.location, found.home, found.mechanisms)
+        return (
+            None if found is None else Account(found.name, found.location, found.home, found.mechanisms, found.enabled)
+        )
 
     async def _ask(self, function: Callable[..., T], *arguments: Any) -> T:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 from zope.interface import implementer
 
+from popserv.auth.networks import Network, admits
 from popserv.interfaces import IAccount
 
 
@@ -18,3 +19,11 @@ class Account:
     home: str = ""
     mechanisms: frozenset[str] = frozenset()
     """The ways to log in that are good enough, in lower case; none given: all that are offered."""
+    enabled: bool = True
+    """It may be logged in to; mail comes in in any case."""
+    networks: tuple[Network, ...] | None = None
+    """Where it may be used from; None = anywhere."""
+
+    def admits(self, address: str) -> bool:
+        """Whether it may be logged in to from here, however; `address` is numeric, "" = not known."""
+        return self.enabled and (self.networks is None or admits(self.networks, address))

@@ -98,10 +98,17 @@ def _main(verifiers: Sequence[str]) -> str:
 
 def _entry(name: str, stored: str, settings: Mapping[str, Any]) -> Entry:
     location = _text(settings, "location") or _text(settings, "mail")
-    account = Account(name, location, _text(settings, "home"), frozenset(_words(settings, "mechanisms")))
     # Null says nothing, and what says nothing must not let anybody in.
     barred = not _flag(settings, "enabled", True, null=False) or _flag(settings, "nologin", False, null=True)
-    return Entry(name, stored, account, barred, _networks(settings))
+    account = Account(
+        name,
+        location,
+        _text(settings, "home"),
+        frozenset(_words(settings, "mechanisms")),
+        enabled=not barred,
+        networks=_networks(settings),
+    )
+    return Entry(name, stored, account)
 
 
 def _text(settings: Mapping[str, Any], key: str) -> str:

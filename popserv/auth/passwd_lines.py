@@ -15,7 +15,7 @@ import attrs
 
 from popserv.auth.account import Account
 from popserv.auth.names import InvalidName, prepare
-from popserv.auth.networks import Network, admits
+from popserv.auth.networks import Network
 
 KNOWN_EXTRAS = frozenset({"userdb_mail", "userdb_home", "userdb_uid", "userdb_gid", "allow_nets", "nologin"})
 """Any other may restrict what the account can do, so it is not ignored."""
@@ -39,15 +39,10 @@ class Entry:
     stored: str = attrs.field(repr=False)
     account: Account | None = None
     """None: something that is set for it is not understood, so nobody can use it."""
-    nologin: bool = False
-    networks: tuple[Network, ...] | None = None
-    """Where it may be used from; None = anywhere."""
 
     def admits(self, address: str) -> bool:
         """Whether this account may log in from here; `address` is numeric, "" = not known."""
-        if self.account is None or self.nologin:
-            return False
-        return self.networks is None or admits(self.networks, address)
+        return self.account is not None and self.account.admits(address)
 
 
 @attrs.frozen
@@ -133,9 +128,10 @@ def _entry(name: str, stored: str, home: str, settings: Mapping[str, str]) -> En
     home = settings.get("userdb_home", home)
     if home and not _HOME.fullmatch(home):
         raise NotUnderstood("its home is no absolute path, or holds one of : { } %")
-    account = Account(name, _location(settings.get("userdb_mail", ""), name, home), home)
+    location = _location(settings.get("userdb_mail", ""), name, home)
     networks = parse_networks(settings["allow_nets"]) if "allow_nets" in settings else None
-    return Entry(name, stored, account, "nologin" in settings, networks)
+    enabled = "nologin" not in settings
+    return Entry(name, stored, Account(name, location, home, enabled=enabled, networks=networks))
 
 
 def parse_networks(value: str) -> tuple[Network, ...]:

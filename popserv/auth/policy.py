@@ -103,6 +103,10 @@ class Ledger:
             self._room.popitem(last=False)
 
 
+def _anywhere(_address: str) -> bool:
+    return True
+
+
 class Gate:
     """A policy with the ledger it goes by; the realm asks it."""
 
@@ -120,6 +124,9 @@ class Gate:
 
     def check(self, account: IAccount, mind: Any) -> None:
         """A session that neither counts nor has to wait may begin. Raises `LoginBarred`."""
+        # Some checker has asked before, of another account perhaps, or of one that it knows no more than the name of.
+        if not getattr(account, "admits", _anywhere)(getattr(mind, "address", "")):
+            raise LoginBarred("this account is disabled, or not to be used from here")
         self._policy.check(account, getattr(mind, "mechanism", ""))
 
     def undo(self, account: IAccount) -> None:

@@ -19,7 +19,7 @@ def offer(listener: Listener, address: Any, channel: IChannel) -> Offer:
     mechanisms = tuple(
         each
         for each in listener.mechanisms
-        if (plaintext or not each.plaintext) and each.usable(channel) and login.verifies(each.credential, channel)
+        if (plaintext or not each.plaintext) and login.verifies(each.credential, channel) and each.usable(channel)
     )
     starttls = listener.tls_mode == "starttls" and listener.tls is not None
     # A timestamp sent in the clear is void under TLS: somebody else may have sent it.

@@ -18,6 +18,7 @@ from popserv.auth.client_certificate import ClientCertificate
 from popserv.interfaces import IAccounts, IAuthorizes, ICapable, IClientCertificate, IRecognizes
 from popserv.net.channel import CLEAR
 from popserv.testing import MemoryAccounts
+from popserv.testing.talk import TalkChannel
 from tests.client_certificates import Issued, issue
 
 from .context import Context
@@ -27,17 +28,9 @@ BOTH = issue("fred@example.org", "sales@example.org")
 NOBODY = issue()
 
 
-class Shown:
-    """A connection that has brought a certificate."""
-
-    tls = "TLSv1.3"
-    binds = False
-
-    def __init__(self, issued: Issued | None) -> None:
-        self.certificate = issued.der if issued is not None else None
-
-    def binding(self, kind: str) -> bytes | None:
-        return None
+def shown(issued: Issued | None) -> TalkChannel:
+    """A connection that has brought this certificate."""
+    return TalkChannel(certificate=issued.der if issued is not None else None)
 
 
 class Certificates(SynchronousTestCase):
@@ -119,8 +112,8 @@ class Certificates(SynchronousTestCase):
         checker = self.checker()
         chain = CheckerChain([MemoryAccounts({"fred": b"secret"}), checker])
         for each in (checker, chain):
-            self.assertTrue(each.recognizes(IClientCertificate, Shown(FRED)))
-            for nothing in (Shown(NOBODY), Shown(None), CLEAR):
+            self.assertTrue(each.recognizes(IClientCertificate, shown(FRED)))
+            for nothing in (shown(NOBODY), shown(None), CLEAR):
                 self.assertFalse(each.recognizes(IClientCertificate, nothing))
 
     def test_EXT_003_a_map_that_has_changed_counts_at_the_next_login(self) -> None:

@@ -14,13 +14,13 @@ from popserv.interfaces import IClientCertificate, IMechanism
 from popserv.net.channel import CLEAR
 from popserv.net.conversation import Conversation
 from popserv.sasl.external import plugin
-from tests.accounts.test_certificate import FRED, Shown
+from tests.accounts.test_certificate import FRED, shown
 
 
 class External(SynchronousTestCase):
     def converse(self, initial: bytes | None, answer: bytes = b"", channel: Any = None) -> Deferred[ClientCertificate]:
         self.challenges: list[bytes] = []
-        conversation = Conversation(initial, self.challenges.append, channel or Shown(FRED))
+        conversation = Conversation(initial, self.challenges.append, channel or shown(FRED))
         outcome = Deferred.fromCoroutine(plugin.authenticate(conversation))
         conversation.answer(answer)
         return outcome
@@ -46,5 +46,5 @@ class External(SynchronousTestCase):
     def test_EXT_002_without_a_certificate_it_fails(self) -> None:
         self.failureResultOf(self.converse(b"", channel=CLEAR), LoginRefused)
         self.assertFalse(plugin.usable(CLEAR))
-        self.assertFalse(plugin.usable(Shown(None)))
-        self.assertTrue(plugin.usable(Shown(FRED)))
+        self.assertFalse(plugin.usable(shown(None)))
+        self.assertTrue(plugin.usable(shown(FRED)))

@@ -6,22 +6,29 @@ from pathlib import Path
 
 import pytest
 from OpenSSL import SSL
+from twisted.cred.portal import Portal
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
 
 from popserv.auth.account import Account
 from popserv.auth.account_database import Database
+from popserv.auth.client_certificate import ClientCertificate
+from popserv.auth.login import LoggedIn, LoginService, Peer
+from popserv.auth.policy import Gate, Ledger
+from popserv.auth.realm import MaildropRealm
+from popserv.errors import LoginBarred
 from popserv.net.channel import CLEAR
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
 from popserv.service import check
-from popserv.service.access import Accounts, BuildContext, accounts
+from popserv.service.access import Accounts, BuildContext, accounts, chain, policy, store
 from popserv.service.certificate import self_signed
 from popserv.service.compose import Composer
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config
-from tests.accounts.test_certificate import Shown
+from tests.accounts.test_certificate import shown
 from tests.client_certificates import CA, issue, revoked
 
 from .test_compose import configure, listeners, result_of
@@ -56,8 +63,8 @@ def test_TLS_030_where_client_certificates_suffice_external_is_enabled(base: Pat
     found = listener(base, TLS + BOTH)
     assert asks(base, TLS + BOTH)
     address = IPv4Address("TCP", "127.0.0.1", 1)
-    assert b"EXTERNAL" in [each.name for each in offer(found, address, Shown(FRED)).mechanisms]
-    for channel in (CLEAR, Shown(None), Shown(issue())):
+    assert b"EXTERNAL" in [each.name for each in offer(found, address, shown(FRED)).mechanisms]
+    for channel in (CLEAR, shown(None), shown(issue())):
         assert b"EXTERNAL" not in [each.name for each in offer(found, address, channel).mechanisms]
 
 
@@ -102,6 +109,44 @@ def test_EXT_002_an_account_has_to_be_known_where_there_is_a_database(base: Path
     assert result_of(directory.account(b"fred")) == Account("fred")
     # Whoever has been removed is out, though his certificate is valid still.
     assert result_of(directory.account(b"ann")) is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "address", "opens"),
+    [
+        ("", "192.0.2.1", True),
+        ("nologin", "192.0.2.1", False),
+        ("allow_nets=192.0.2.0/24", "192.0.2.1", True),
+        ("allow_nets=192.0.2.0/24", "198.51.100.1", False),
+        ("allow_nets=192.0.2.0/24", "", False),
+    ],
+)
+def test_EXT_002_what_bars_an_account_bars_certificates_too(
+    base: Path, setting: str, address: str, opens: bool
+) -> None:
+    (base / "users").write_text(f"fred:{{PLAIN}}x::::::{setting}\n")
+    text = 'auth.checkers = ["passwd-file:users", "certificate:"]\nauth.certificate.domains = ["example.org"]\n'
+    assert enters(base, text, address) is opens
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_EXT_002_a_disabled_account_is_closed_to_certificates(base: Path, enabled: bool) -> None:
+    database = Database(base / "accounts.db")
+    database.add("fred", b"secret")
+    database.change("fred", enabled=enabled)
+    assert enters(base, BOTH + 'auth.certificate.domains = ["example.org"]\n', "192.0.2.1") is enabled
+
+
+def enters(base: Path, text: str, address: str) -> bool:
+    """Whether fred's certificate opens his maildrop from here."""
+    config, found = known('maildrop.location = "maildir:mail/{user}"\n' + text, base)
+    gate = Gate(policy(config), Ledger(Clock()))
+    stores = store(config, BuildContext.offline(config, InlinePool()))
+    portal = Portal(MaildropRealm(found.directory_after_login(), stores, gate), [chain(config, found)])
+    login = LoginService(portal, clock=Clock())
+    outcome = result_of(login.login(ClientCertificate(FRED.der), Peer(address, "s-1", mechanism="EXTERNAL")))
+    assert isinstance(outcome, LoggedIn) or outcome.check(LoginBarred)
+    return isinstance(outcome, LoggedIn)
 
 
 def test_accounts_of_certificates_alone_are_vouched_for(base: Path) -> None:
