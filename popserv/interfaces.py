@@ -409,6 +409,12 @@ class IBuildContext(Interface):
     secret: bytes = Attribute("32 octets that nobody else knows and that outlive a restart, where the host permits it")
     lock: str = Attribute('"exclusive" | "takeover" | "none", how sessions of one maildrop exclude each other')
 
+    def pool(name: str, threads: int, queue: int) -> Pool:
+        """A pool of the plug-in's own, for `threads` calls at a time while `queue` more wait.
+
+        It is stopped with the service. A reload that asks for the same gets the same.
+        """
+
     def path(relative: str) -> Path:
         """An absolute `pathlib.Path`: relative ones are relative to the configuration file."""
 

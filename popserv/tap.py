@@ -109,12 +109,11 @@ def checker(name: str, argument: str) -> Any:
     """One of popserv's account databases for somebody else's ``--auth``; `argument` is relative to where we are."""
     from twisted.internet import reactor
 
-    from popserv.service.access import BuildContext, build_checker
-    from popserv.service.compose import disk_pool, hashing_pool
+    from popserv.service.access import build_checker
+    from popserv.service.compose import Pools
     from popserv.service.schema import Config
 
-    pools = disk_pool(reactor), hashing_pool(reactor)
-    for pool in pools:
-        reactor.addSystemEventTrigger("after", "shutdown", pool.stop)
+    pools = Pools(reactor)
+    reactor.addSystemEventTrigger("after", "shutdown", pools.stop)
     config = Config()
-    return build_checker(f"{name}:{argument}", config, BuildContext.of(config, reactor, *pools))
+    return build_checker(f"{name}:{argument}", config, pools.context(config))

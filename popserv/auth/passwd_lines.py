@@ -68,7 +68,7 @@ class Users:
         first: dict[str, str] = {}
         kinds: Counter[str] = Counter()
         for entry in entries.values():
-            kind = _kind(entry.stored)
+            kind = kind_of(entry.stored)
             kinds[kind] += 1
             first.setdefault(kind, entry.stored)
         return cls(entries, problems, [first[kind] for kind, _count in kinds.most_common()])
@@ -134,11 +134,12 @@ def _entry(name: str, stored: str, home: str, settings: Mapping[str, str]) -> En
     if home and not _HOME.fullmatch(home):
         raise NotUnderstood("its home is no absolute path, or holds one of : { } %")
     account = Account(name, _location(settings.get("userdb_mail", ""), name, home), home)
-    networks = _networks(settings["allow_nets"]) if "allow_nets" in settings else None
+    networks = parse_networks(settings["allow_nets"]) if "allow_nets" in settings else None
     return Entry(name, stored, account, "nologin" in settings, networks)
 
 
-def _networks(value: str) -> tuple[Network, ...]:
+def parse_networks(value: str) -> tuple[Network, ...]:
+    """What ``allow_nets`` names. Raises `NotUnderstood`."""
     try:
         return tuple(ip_network(network, strict=False) for network in value.split(","))
     except ValueError:
@@ -175,6 +176,7 @@ def _quotable(key: str) -> str:
     return f'the setting "{key}"' if re.fullmatch(r"[A-Za-z0-9_]{1,40}", key) else "a setting"
 
 
-def _kind(stored: str) -> str:
+def kind_of(stored: str) -> str:
+    """What stored passwords that are checked alike have in common: the scheme, and the method within it."""
     kind = _KIND.match(stored)
     return kind[0] if kind else ""

@@ -59,20 +59,18 @@ def run_in_reactor(config: Config, work: Callable[[BuildContext], Coroutine[Any,
     from twisted.internet import reactor
     from twisted.internet.defer import ensureDeferred
 
-    from popserv.service.access import BuildContext
-    from popserv.service.compose import disk_pool, hashing_pool
+    from popserv.service.compose import Pools
 
-    pools = disk_pool(reactor), hashing_pool(reactor)
+    pools = Pools(reactor)
     results: list[T] = []
     failures: list[Any] = []
 
     def begin() -> None:
-        done = ensureDeferred(work(BuildContext.of(config, reactor, *pools)))
+        done = ensureDeferred(work(pools.context(config)))
         done.addCallbacks(results.append, failures.append).addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
-    for pool in pools:
-        reactor.addSystemEventTrigger("after", "shutdown", pool.stop)
+    reactor.addSystemEventTrigger("after", "shutdown", pools.stop)
     reactor.run()
     if failures:
         failures[0].raiseException()

@@ -51,15 +51,18 @@ class BuildContext:
     case: Literal["fold", "keep"]
     secret: bytes = attrs.field(repr=False)
     lock: str
+    pool: Callable[[str, int, int], Pool]
     path: Callable[[str], Path]
 
     @classmethod
     def offline(cls, config: Config, pool: Pool) -> BuildContext:
         """For commands without a reactor; `pool` does all that blocks."""
-        return cls.of(config, WallClock(), pool, pool)
+        return cls.of(config, WallClock(), pool, pool, lambda _name, _threads, _queue: pool)
 
     @classmethod
-    def of(cls, config: Config, reactor: Any, disk: Pool, hashing: Pool) -> BuildContext:
+    def of(
+        cls, config: Config, reactor: Any, disk: Pool, hashing: Pool, pool: Callable[[str, int, int], Pool]
+    ) -> BuildContext:
         return cls(
             reactor,
             disk,
@@ -69,6 +72,7 @@ class BuildContext:
             config.auth.case,
             host_secret(),
             config.maildrop.lock,
+            pool,
             config.path,
         )
 

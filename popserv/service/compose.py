@@ -57,14 +57,32 @@ def build(
     return MailService(composer, composer.compose(config), reactor, config.base, load, announce)
 
 
-def disk_pool(reactor: Any) -> BoundedPool:
-    """For work that waits for the disk."""
-    return BoundedPool(reactor, "disk", DISK_THREADS, DISK_QUEUE)
+class Pools:
+    """All threads of a process but the reactor's own."""
 
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._pools: dict[tuple[str, int, int], BoundedPool] = {}
+        self.disk = self.pool("disk", DISK_THREADS, DISK_QUEUE)
+        """For work that waits for the disk."""
+        self.hashing = self.pool("hashing", len(os.sched_getaffinity(0)), HASHING_QUEUE)
+        """For password hashes, which need a core each."""
 
-def hashing_pool(reactor: Any) -> BoundedPool:
-    """For password hashes, which need a core each."""
-    return BoundedPool(reactor, "hashing", len(os.sched_getaffinity(0)), HASHING_QUEUE)
+    def pool(self, name: str, threads: int, queue: int) -> BoundedPool:
+        """The pool of this name and size; see `popserv.interfaces.IBuildContext`."""
+        key = (name, threads, queue)
+        if key not in self._pools:
+            self._pools[key] = BoundedPool(self._reactor, name, threads, queue)
+        return self._pools[key]
+
+    def context(self, config: Config) -> access.BuildContext:
+        """What plug-ins get to build with."""
+        return access.BuildContext.of(config, self._reactor, self.disk, self.hashing, self.pool)
+
+    def stop(self) -> None:
+        """End the threads; blocks until what is under way is done, or has had its time."""
+        for pool in self._pools.values():
+            pool.stop()
 
 
 class Composer:
@@ -75,8 +93,7 @@ class Composer:
     def __init__(self, reactor: Any, checkers: Sequence[Any] | None) -> None:
         self._reactor = reactor
         self._checkers = checkers
-        self._disk = disk_pool(reactor)
-        self._hashing = hashing_pool(reactor)
+        self._pools = Pools(reactor)
         self._store: tuple[tuple[Maildrop, str], StoreRouter] | None = None
         self._throttle: tuple[float, Throttle] | None = None
         self._ledger = Ledger(reactor)
@@ -85,12 +102,11 @@ class Composer:
 
     def stop(self) -> None:
         """End the pools; blocks until what is under way is done."""
-        self._disk.stop()
-        self._hashing.stop()
+        self._pools.stop()
 
     def compose(self, config: Config) -> Composition:
         """All listeners of `config`. Raises `ConfigErrors`; changes nothing for those that serve now."""
-        context = access.BuildContext.of(config, self._reactor, self._disk, self._hashing)
+        context = self._pools.context(config)
         limits = fit(config.connection_limits())
         accounts = access.accounts(config, context, self._checkers)
         store = self._store_for(config, context)

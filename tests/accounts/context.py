@@ -44,6 +44,9 @@ class Context:
     secret: bytes = b"s" * 32
     lock: str = "exclusive"
 
+    def pool(self, name, threads, queue):
+        return self.disk
+
     def path(self, relative):
         return self.directory / relative
 

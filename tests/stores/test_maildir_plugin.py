@@ -31,6 +31,9 @@ class Context:
     successes: None = None
     hostname: str = "mail.example.org"
 
+    def pool(self, name: str, threads: int, queue: int) -> InlinePool:
+        return self.disk
+
     def path(self, relative: str) -> Path:
         return self.base / relative
 
