@@ -26,6 +26,7 @@ KEPT = "kept"
 GOOD_FOR = {
     **dict.fromkeys(("PLAIN", "LOGIN"), ("plain", "hash", KEPT)),
     "CRAM-MD5": ("plain",),
+    "APOP": ("plain",),
     "SCRAM-SHA-1": ("plain", "one"),
     "SCRAM-SHA-256": ("plain", "two", KEPT),
     "SCRAM-SHA-512": ("plain", "five"),
@@ -45,7 +46,7 @@ certificate = "cert.pem"
 key = "key.pem"
 [auth]
 checkers = ["passwd-file:users", "sqlite:accounts.db"]
-mechanisms = ["scram-sha-512-plus", "scram-sha-256-plus", "scram-sha-1-plus", "default", "login", "cram-md5"]
+mechanisms = ["scram-sha-512-plus", "scram-sha-256-plus", "scram-sha-1-plus", "default", "login", "cram-md5", "apop"]
 failure_delay = 0
 [maildrop]
 location = "maildir:mail/{user}"
