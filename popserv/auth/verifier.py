@@ -38,7 +38,7 @@ class PasswordVerifier:
 
         A value that cannot be checked is logged and fits nothing.
         """
-        candidates = _candidates(credentials)
+        candidates = passwords_of(credentials)
         if self._successes is not None and self._successes.knows(stored, candidates[-1]):
             return succeed(True)
         checked = self._hashing.run(self._fits, stored, candidates).addCallback(self._judge, name)
@@ -46,7 +46,7 @@ class PasswordVerifier:
 
     def check_dummy(self, credentials: Any) -> Deferred[None]:
         """Do the work of `check` for nothing: a Deferred None."""
-        return self._hashing.run(self._fits, self.dummy, _candidates(credentials)).addCallback(lambda _verdict: None)
+        return self._hashing.run(self._fits, self.dummy, passwords_of(credentials)).addCallback(lambda _verdict: None)
 
     def _fits(self, stored: str, candidates: tuple[bytes, ...]) -> bool | UnusableHash:
         try:
@@ -75,7 +75,7 @@ class PasswordVerifier:
         return verdict
 
 
-def _candidates(credentials: Any) -> tuple[bytes, ...]:
+def passwords_of(credentials: Any) -> tuple[bytes, ...]:
     """The password, then the same as it was typed, for hashes that others made of unprepared ones."""
     password: bytes = credentials.password
     typed: bytes = getattr(credentials, "typed", b"")
