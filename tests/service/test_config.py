@@ -78,7 +78,7 @@ def test_every_error_at_once() -> None:
         endpoint = "tcp:110"
         tls = "implict"
         [auth]
-        checkers = ["sqlite:accounts.db", "ldap:x", "sqlit:accounts.db"]
+        checkers = ["sqlite:accounts.db", "pam:x", "sqlit:accounts.db"]
         mechanisms = ["default", "gssapi", "plian"]
         cleartext = ["10.0.0.0/8", "10.0.0.1/8"]
         max_failures = "5"
@@ -102,7 +102,7 @@ def test_every_error_at_once() -> None:
         "listen[1].endpoint": "is missing",
         "listen[1].protocol": f"pop2: {later}",
         "listen[2].tls": 'must be one of "starttls", "implicit", "off"; did you mean \'implicit\'?',
-        "auth.checkers[1]": f"ldap: {later}",
+        "auth.checkers[1]": f"pam: {later}",
         "auth.checkers[2]": "sqlit: unknown name; did you mean 'sqlite'?",
         "auth.mechanisms[1]": f"gssapi: {later}",
         "auth.mechanisms[2]": "plian: unknown name; did you mean 'plain'?",
