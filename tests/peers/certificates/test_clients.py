@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import poplib
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,10 +16,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.cli.running import POPSERV, Server, popserv, server
 from tests.client_certificates import CA, FOREIGN, Issued, issue, revoked, self_signed
+from tests.peers.programs import program
 
 MESSAGE = b"Subject: hello\r\n\r\nby certificate\r\n"
 PASSWORD = "a quiet word"
 SECONDS = 20
+HOST = "127.0.0.1"
+"""Never by name: ::1 with the same port may be the server of another test."""
 
 CONFIGURATION = """
 [server]
@@ -104,16 +105,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(directory, started)
 
 
-def program(name: str) -> str:
-    """The path of a client; skips the test if it is not installed, or fails where the peers have to be there."""
-    path = shutil.which(name)
-    if path is None:
-        if os.environ.get("POPSERV_REQUIRE_PEERS") == "1":
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    return path
-
-
 def context(issued: Issued | None, tmp_path: Path, most: ssl.TLSVersion) -> ssl.SSLContext:
     found = ssl.create_default_context()
     CA.configure_trust(found)
@@ -125,8 +116,8 @@ def context(issued: Issued | None, tmp_path: Path, most: ssl.TLSVersion) -> ssl.
 
 def connect(place: Place, security: str, tls: ssl.SSLContext) -> poplib.POP3:
     if security == "tls":
-        return poplib.POP3_SSL("localhost", place.pop3s, timeout=SECONDS, context=tls)
-    client = poplib.POP3("localhost", place.pop3, timeout=SECONDS)
+        return poplib.POP3_SSL(HOST, place.pop3s, timeout=SECONDS, context=tls)
+    client = poplib.POP3(HOST, place.pop3, timeout=SECONDS)
     client.stls(tls)
     return client
 
@@ -217,7 +208,7 @@ def test_a_refused_certificate_is_logged(place: Place, tmp_path: Path) -> None:
 )
 def test_EXT_001_curl(place: Place, tmp_path: Path, security: str, user: str, more: list[str]) -> None:
     CA.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    url = f"pop3s://localhost:{place.pop3s}/1" if security == "tls" else f"pop3://localhost:{place.pop3}/1"
+    url = f"pop3s://{HOST}:{place.pop3s}/1" if security == "tls" else f"pop3://{HOST}:{place.pop3}/1"
     command: list[str | Path] = [program("curl"), "-sS", "--max-time", str(SECONDS), "--cacert", tmp_path / "ca.pem"]
     command += ["--cert", FRED.write(tmp_path, "fred"), "--login-options", "AUTH=EXTERNAL", "-u", f"{user}:"]
     command += [*more, url, *([] if security == "tls" else ["--ssl-reqd"])]
@@ -235,7 +226,7 @@ def test_EXT_001_mpop(place: Place, tmp_path: Path, security: str) -> None:
         (mail / part).mkdir(parents=True)
     lines = [
         "account fred",
-        "host localhost",
+        f"host {HOST}",
         f"port {place.pop3s if security == 'tls' else place.pop3}",
         "tls on",
         f"tls_starttls {'off' if security == 'tls' else 'on'}",
@@ -262,7 +253,7 @@ def test_EXT_001_mpop(place: Place, tmp_path: Path, security: str) -> None:
 
 
 def visitor(place: Place, trace: bytes = b"") -> poplib.POP3:
-    client = poplib.POP3("localhost", place.pop3, timeout=SECONDS)
+    client = poplib.POP3(HOST, place.pop3, timeout=SECONDS)
     assert "ANONYMOUS" in client.capa()["SASL"]
     said = client._shortcmd(f"AUTH ANONYMOUS {b64encode(trace).decode() or '='}")  # type: ignore[attr-defined]
     assert said.startswith(b"+OK 1 messages")
@@ -297,7 +288,7 @@ def test_AN_002_visitors_read_beside_the_owner_and_remove_nothing(place: Place, 
 
 
 def test_AN_001_a_bad_trace_is_refused_and_not_logged(place: Place) -> None:
-    with socket.create_connection(("localhost", place.pop3), SECONDS) as connection:
+    with socket.create_connection((HOST, place.pop3), SECONDS) as connection:
         file = connection.makefile("rwb")
         file.readline()
         file.write(b"AUTH ANONYMOUS " + b64encode(b"evil\r\nline") + b"\r\nQUIT\r\n")
