@@ -106,7 +106,9 @@ class Search:
 
 
 def fill(template: str, name: str, escape: Callable[[str], str]) -> str:
-    """`template` with its placeholders filled in. Raises `ValueError` for an unknown one."""
+    """`template` with its placeholders filled in. Raises `ValueError` for an unknown one, or half of one."""
+    if set("{}") & set(_PLACEHOLDER.sub("", template)):
+        raise ValueError(f"{template!a}: a brace has no partner; one that means itself is written \\7b or \\7d")
     local, at, domain = name.rpartition("@")
     values = {"user": name, "local": local if at else domain, "domain": domain if at else ""}
 
@@ -140,7 +142,7 @@ class Directory:
 
     def find(self, deadline: float, name: str) -> Found | None:
         """The entry of this prepared name, or None. Raises `NotUnderstood`, too, when there are several."""
-        if len(name.encode("utf-8")) > NAME_OCTETS:
+        if not 0 < len(name.encode("utf-8")) <= NAME_OCTETS:
             return None
         return self._searching.use(deadline, lambda connection: self._find(connection, deadline, name))
 

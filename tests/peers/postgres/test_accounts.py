@@ -223,7 +223,7 @@ class ProofTests(PostgresCase, TestCase):
             with self.assertRaises(CredentialsRefused):
                 await self.made().requestAvatarId(ApopDigest(b"fred", timestamp, digest))
 
-    def test_SEC_020_what_is_offered_is_what_the_administrator_says_is_there(self):
+    def test_what_is_offered_is_what_the_administrator_says_is_there(self):
         interfaces = (IUsernamePassword, IUsernameHashedPassword, IScramSha1, IScramSha256, IScramSha512)
         for schemes, offered in (
             ((), (True, False, False, False, False)),
