@@ -27,7 +27,7 @@ from popserv.net.channel import CLEAR
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
-from popserv.service.access import BuildContext, accounts, open_store, store
+from popserv.service.access import BuildContext, accounts, open_store, policy, store
 from popserv.service.compose import Composer, build
 from popserv.service.config import ConfigErrors, from_table
 from popserv.service.descriptors import PER_CONNECTION, RESERVED, fit
@@ -88,6 +88,12 @@ class OfferTests(SynchronousTestCase):
             [each.name for each in offer(listener, address, bound).mechanisms],
             [b"SCRAM-SHA-256-PLUS", b"SCRAM-SHA-256", b"PLAIN"],
         )
+
+    def test_SEC_020_the_delay_that_is_told_is_the_one_that_is_kept(self) -> None:
+        config = configure(self.base, "policy.login_delay = 60")
+        (listener,) = listeners(config)
+        made = offer(listener, IPv4Address("TCP", "127.0.0.1", 1), CLEAR)
+        self.assertEqual((made.login_delay, policy(config).login_delay), (60, 60))
 
     def test_what_no_account_can_be_checked_by_is_not_offered(self) -> None:
         users = self.base / "users"
