@@ -112,6 +112,8 @@ class _Watched:
             self._transports.append(protocol.transport)
             return protocol
 
+        # Two lines in the log for each question would tell nobody anything.
+        protocolFactory.noisy = False  # type: ignore[attr-defined]
         return self._endpoint.connect(protocolFactory).addCallback(remember)
 
 

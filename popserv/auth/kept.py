@@ -15,7 +15,7 @@ from popserv.errors import Busy
 T = TypeVar("T")
 
 RENEW_SECONDS = 10.0
-"""What was told is not asked for again sooner, however many tokens would like that."""
+"""What does not come, and what somebody would like to have anew, is not asked for again sooner."""
 
 
 class Kept(Generic[T]):
@@ -31,26 +31,28 @@ class Kept(Generic[T]):
         self._standing = standing
         self._answers: list[T] = []
         self._failure: Exception | None = None
-        self._fetched = self._tried = -inf
+        self._fetched = self._tried = self._renewed = -inf
         self._waiting: list[Deferred[None]] | None = None
 
     async def get(self) -> T:
         """The answer, an old one while there is no newer. Raises what `fetch` raises if there never was any."""
-        age = self._clock.seconds() - self._fetched
-        if not self._answers or (age >= self._seconds and self._may_try()):
+        now = self._clock.seconds()
+        old = now - self._fetched >= self._seconds and now - self._tried >= RENEW_SECONDS
+        if not self._answers or old:
             await self._try()
         return self._answer()
 
     async def newer(self) -> T:
-        """The answer, fetched now or less than `RENEW_SECONDS` ago. Raises what `fetch` raises."""
-        if self._may_try():
+        """The answer, fetched now, or because of another call of this less than `RENEW_SECONDS` ago.
+
+        Raises what `fetch` raises.
+        """
+        if self._waiting is not None or self._clock.seconds() - self._renewed >= RENEW_SECONDS:
+            self._renewed = self._clock.seconds()
             await self._try()
         if self._failure is not None:
             raise self._failure
         return self._answer()
-
-    def _may_try(self) -> bool:
-        return self._waiting is not None or self._clock.seconds() - self._tried >= RENEW_SECONDS
 
     def _answer(self) -> T:
         if not self._answers:

@@ -100,7 +100,7 @@ class Standing:
         self._complaint = ""
 
     async def watch(self, work: Awaitable[T]) -> T:
-        """What `work` gives. `Unavailable` and `Misconfigured` pass; they are logged once while the reason is the same."""
+        """What `work` gives or raises; `Unavailable` and `Misconfigured` are logged once for each new reason."""
         try:
             answer = await work
         except (Unavailable, Misconfigured) as error:

@@ -324,7 +324,7 @@ class KeyTests(OAuthCase):
         tokens = [self.provider.token(header={"kid": f"k{number}"}) for number in range(20)]
         for token in tokens:
             await self.refused(checker, token, "key")
-        assert self.provider.asked == [OPENID, "/jwks"]
+        assert self.provider.asked == [OPENID, "/jwks", "/jwks"]
 
     async def test_many_at_once_ask_once(self):
         checker = self.made()
