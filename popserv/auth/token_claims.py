@@ -95,6 +95,9 @@ class Demands:
         for key in ("token_type", "typ"):
             if str(claims.get(key, "Bearer")).lower() != "bearer":
                 raise TokenRefused("type")
+        if "cnf" in claims:
+            # RFC 9449 section 6, RFC 8705 section 3: it is good only with a key, and nobody has shown that.
+            raise TokenRefused("bound to a key")
         if not self.scope <= _words(claims.get("scope")) | _words(claims.get("scp")):
             raise TokenRefused("scope", "insufficient_scope")
         return self._name(claims)

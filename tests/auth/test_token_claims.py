@@ -73,6 +73,8 @@ def test_a_good_token_gives_the_prepared_name() -> None:
         ({"scope": 3}, "scope"),
         ({"typ": "ID"}, "type"),
         ({"token_type": "DPoP"}, "type"),
+        ({"cnf": {"jkt": "x"}}, "bound to a key"),
+        ({"cnf": None}, "bound to a key"),
         ({"email": None}, "no user name"),
         ({"email": ["fred@example.org"]}, "no user name"),
         ({"email": ""}, "user name"),
