@@ -116,8 +116,8 @@ class MailService(MultiService):
 
     async def _stop(self, hurry: Deferred[None]) -> None:
         registry = self._composer.registry
-        self.log.info("popserv stops: {count} connections", count=len(registry))
         await self.ports.close()
+        self.log.info("popserv stops: {count} connections", count=len(registry))
         either: Deferred[Any] = DeferredList([registry.drain(), hurry], fireOnOneCallback=True)
         await either
         await super().stopService()  # type: ignore[no-untyped-call]

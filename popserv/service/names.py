@@ -13,10 +13,10 @@ LATER = "this version of popserv does not have it"
 
 _LATER: Mapping[str, frozenset[str]] = {
     "protocols": frozenset({"pop2", "pop1", "kpop"}),
-    "accounts": frozenset({"pam", "kerberos"}),
+    "accounts": frozenset({"pam"}),
     "extensions": frozenset(),
     "stores": frozenset({"mbox", "postgres"}),
-    "sasl": frozenset({"gssapi"}),
+    "sasl": frozenset(),
 }
 """Names that the documentation promises; each works as soon as its module is there."""
 

@@ -165,7 +165,7 @@ class MechanismContract:
             return  # this client cannot say such a thing
         self._survives(altered(respond, -1, bytes))
 
-    # --- helpers
+    # --- what the tests are made of
 
     def _survives(self, respond: Respond) -> None:
         """Nobody but who they are gets in, nothing of ours breaks, and nothing of theirs comes back."""

@@ -45,7 +45,7 @@ class StoreContract:
         """Fires when some time has passed in which the store can let go of what was cancelled."""
         return succeed(None)
 
-    # --- helpers
+    # --- what the tests are made of
 
     async def _deliver(self, delivery: IDelivery, account: IAccount, octets: bytes) -> None:
         incoming = await delivery.begin(account)

@@ -68,7 +68,7 @@ class OfferTests(SynchronousTestCase):
         scram = [b"SCRAM-SHA-%d" % size for size in (512, 256, 1)]
         self.assertEqual(
             [mechanism.name for mechanism in listener.mechanisms],
-            [*scram, b"EXTERNAL", b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"],
+            [*scram, b"EXTERNAL", b"GSSAPI", b"OAUTHBEARER", b"XOAUTH2", b"PLAIN"],
         )
         self.assertTrue(listener.user)
         self.assertFalse(listener.apop)

@@ -79,7 +79,7 @@ def test_every_error_at_once() -> None:
         tls = "implict"
         [auth]
         checkers = ["sqlite:accounts.db", "pam:x", "sqlit:accounts.db"]
-        mechanisms = ["default", "gssapi", "plian"]
+        mechanisms = ["default", "plian"]
         cleartext = ["10.0.0.0/8", "10.0.0.1/8"]
         max_failures = "5"
         [auth.passwd-file]
@@ -104,8 +104,7 @@ def test_every_error_at_once() -> None:
         "listen[2].tls": 'must be one of "starttls", "implicit", "off"; did you mean \'implicit\'?',
         "auth.checkers[1]": f"pam: {later}",
         "auth.checkers[2]": "sqlit: unknown name; did you mean 'sqlite'?",
-        "auth.mechanisms[1]": f"gssapi: {later}",
-        "auth.mechanisms[2]": "plian: unknown name; did you mean 'plain'?",
+        "auth.mechanisms[1]": "plian: unknown name; did you mean 'plain'?",
         "auth.cleartext": "10.0.0.1/8 has host bits set",
         "auth.max_failures": "must be a whole number",
         "auth.passwd-file.default_schema": "unknown key; did you mean 'default_scheme'?",
@@ -129,7 +128,6 @@ def test_every_error_at_once() -> None:
         ('maildrop.lock = "takeover"', "maildrop.lock"),
         ('maildrop.location = "postgres:x"', "maildrop.location"),
         ('auth.checkers = ["pam:popserv"]', "auth.checkers[0]"),
-        ('auth.mechanisms = ["gssapi"]', "auth.mechanisms[0]"),
     ],
 )
 def test_what_this_version_lacks_is_said(line: str, key: str) -> None:

@@ -89,7 +89,8 @@ def test_a_session_finishes_after_SIGTERM(running: Server, place: Place) -> None
     client.dele(1)
     running.signal(signal.SIGTERM)
     running.await_text("popserv stops: 1 connections")
-    with pytest.raises(ConnectionRefusedError):
+    # Reset, if the kernel had taken it just before.
+    with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
         greeting(running.port("pop3"))
     assert client.quit() == b"+OK bye, 1 messages removed"
     assert running.ends() == 0
