@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_ANSWERS = 4096
 """Answers on single tokens that are remembered."""
+LONGEST_TOKEN = 16 * 1024
+"""Octets. Providers answer longer forms with an error, which anybody could provoke; their own tokens are shorter."""
 REFUSED_SECONDS = 5.0
 """For so long at most the provider is not asked again for a token that it refused."""
 
@@ -97,8 +99,10 @@ class Provider:
     async def introspected(self, token: bytes) -> Claims | None:
         """What the provider says of a token (RFC 7662), None for nothing good.
 
-        Raises `SystemTrouble` and `SystemBroken`. Also None where there is nobody to ask.
+        Raises `SystemTrouble` and `SystemBroken`. Also None where there is nobody to ask, and for what is too long.
         """
+        if len(token) > LONGEST_TOKEN:
+            return None
         remembered = self._answers.find(token)
         if remembered is None:
             remembered = await answered(self._introspecting.watch(self._introspect(token)))

@@ -24,6 +24,7 @@ from popserv.accounts.oauth2 import ALGORITHMS, Options, plugin
 from popserv.auth import kept
 from popserv.auth.bearer import BearerToken
 from popserv.auth.chain import CheckerChain, CredentialsRefused, UnknownAccount
+from popserv.auth.oauth_provider import LONGEST_TOKEN
 from popserv.errors import Cancelled, MalformedResponse, PopError, SystemBroken, SystemTrouble
 from popserv.interfaces import IAccountDirectory, IAccounts, IDummyCheck, INamesOnly
 from popserv.testing.talk import Talk
@@ -510,6 +511,13 @@ class IntrospectionTests(OAuthCase):
         await self.accepted(self.asking(introspect="always"), token)
         await self.unknown(strict, self.provider.token(iss="https://mallory.example"))
         assert self.provider.asked.count("/introspection") == 2
+
+    async def test_nobody_makes_us_show_the_provider_what_is_too_long_for_it(self):
+        checker = self.asking()
+        await self.unknown(checker, b"x" * (LONGEST_TOKEN + 1))
+        assert self.provider.asked == []
+        await self.unknown(checker, b"x" * LONGEST_TOKEN)
+        assert self.provider.asked == [OPENID, "/introspection"]
 
     async def test_a_provider_without_introspection_knows_no_opaque_token(self):
         self.provider.answers[OPENID] = lambda _request: self.provider.metadata(introspection_endpoint="")

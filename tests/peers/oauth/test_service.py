@@ -164,6 +164,8 @@ def test_OA_008_who_is_refused_is_told_why(popserv: Served, provider: OidcProvid
         (provider.token(FRED, scope="openid calendar"), "insufficient_scope"),
         (provider.token(FRED, resource=OPAQUE, scope="openid calendar"), "insufficient_scope"),
         ("no-token-at-all", "invalid_token"),
+        ("x" * 16_000, "invalid_token"),
+        ("x" * 65_000, "invalid_token"),
     ):
         assert exchange(popserv, "OAUTHBEARER", "", token) == (service.REFUSED, {"status": status, **told})
         xoauth2 = {"status": "401", "schemes": "bearer", "scope": "mail"}
