@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import Literal, Self
 
 import attrs
@@ -11,7 +12,7 @@ from zope.interface import implementer
 
 from popserv.auth.names import prepare, prepare_authorization
 from popserv.auth.trail import Trail
-from popserv.errors import MalformedResponse
+from popserv.errors import Cancelled, MalformedResponse
 from popserv.interfaces import IBearerToken, IConversation
 
 AUTHORIZATION = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
@@ -49,8 +50,9 @@ class BearerToken:
         )
 
     async def refuse(self, status: str, scope: str = "", configuration: str = "") -> None:
-        # Whatever the client answers, the exchange has failed (RFC 7628 section 3.2.3).
-        await self.conversation.challenge(self._reason(status, scope, configuration))
+        # Whatever the client answers, the exchange has failed (RFC 7628 section 3.2.3), and for the same reason.
+        with suppress(Cancelled, MalformedResponse):
+            await self.conversation.challenge(self._reason(status, scope, configuration))
 
     def _reason(self, status: str, scope: str, configuration: str) -> bytes:
         reason = {"status": status}

@@ -6,7 +6,7 @@ A thread uses one connection at a time, so as many connections as threads are en
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -89,33 +89,23 @@ def _close_all(connections: deque[C], close: Callable[[C], None]) -> None:
         close(connections.pop())
 
 
-class Remote:
-    """A server as the reactor's thread sees it."""
+class Standing:
+    """Whether a server answers, as the log has it: told when that changes, and not with each request."""
 
     log = Logger()
 
-    def __init__(self, name: str, pool: Pool, seconds: float) -> None:
-        """`name` is for the log. Each request gets so many `seconds`, waiting for a thread included."""
+    def __init__(self, name: str) -> None:
+        """`name` is for the log."""
         self._name = name
-        self._pool = pool
-        self._seconds = seconds
         self._complaint = ""
 
-    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
-        """What ``function(deadline, *arguments)`` gives in a thread; `deadline` is by `time.monotonic`.
-
-        Raises `SystemTrouble` for `Unavailable` and `SystemBroken` for `Misconfigured`, which are logged once for as
-        long as the reason is the same, and `popserv.errors.Busy`.
-        """
-        deadline = monotonic() + self._seconds
+    async def watch(self, work: Awaitable[T]) -> T:
+        """What `work` gives or raises; `Unavailable` and `Misconfigured` are logged once for each new reason."""
         try:
-            answer: T = await self._pool.run(_in_time, deadline, function, *arguments)
-        except Unavailable as error:
+            answer = await work
+        except (Unavailable, Misconfigured) as error:
             self._complain(str(error))
-            raise SystemTrouble() from error
-        except Misconfigured as error:
-            self._complain(str(error))
-            raise SystemBroken() from error
+            raise
         if self._complaint:
             self._complaint = ""
             self.log.info("{name}: answers again", name=self._name)
@@ -125,6 +115,35 @@ class Remote:
         if reason != self._complaint:
             self._complaint = reason
             self.log.error("{name}: cannot be asked: {reason}", name=self._name, reason=reason)
+
+
+async def answered(work: Awaitable[T]) -> T:
+    """What `work` gives. Raises `SystemTrouble` for `Unavailable` and `SystemBroken` for `Misconfigured`."""
+    try:
+        return await work
+    except Unavailable as error:
+        raise SystemTrouble() from error
+    except Misconfigured as error:
+        raise SystemBroken() from error
+
+
+class Remote:
+    """A server as the reactor's thread sees it."""
+
+    def __init__(self, name: str, pool: Pool, seconds: float) -> None:
+        """`name` is for the log. Each request gets so many `seconds`, waiting for a thread included."""
+        self._standing = Standing(name)
+        self._pool = pool
+        self._seconds = seconds
+
+    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
+        """What ``function(deadline, *arguments)`` gives in a thread; `deadline` is by `time.monotonic`.
+
+        Raises `SystemTrouble` for `Unavailable` and `SystemBroken` for `Misconfigured`, which are logged once for as
+        long as the reason is the same, and `popserv.errors.Busy`.
+        """
+        deadline = monotonic() + self._seconds
+        return await answered(self._standing.watch(self._pool.run(_in_time, deadline, function, *arguments)))
 
 
 def _in_time(deadline: float, function: Callable[..., T], *arguments: Any) -> T:
