@@ -6,7 +6,11 @@ sent may stand in one.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import ClassVar
+
+DEFECTS = (Exception, CancelledError)
+"""What other people's code may fail with. A future that asyncio cancelled gives an error that is no `Exception`."""
 
 
 class PopError(Exception):

@@ -135,7 +135,8 @@ class IMaildrop(Interface):
         """Remove exactly the messages with these indices (a set of int): a Deferred int.
 
         The result is the number of messages of `deleted` that are still there; 0 means that all are gone for good,
-        across a power failure. A message that has vanished meanwhile counts as removed. Called at most once.
+        across a power failure. A message that has vanished meanwhile counts as removed. Called at each QUIT, with an
+        empty set too, and at most once.
         """
 
     def close() -> Deferred[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import poplib
 import subprocess
 import sys
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import md5
@@ -14,9 +15,10 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
-from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.checkers import FilePasswordDB, ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
+from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.mail.interfaces import IMailboxPOP3
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -104,7 +106,7 @@ def checker() -> InMemoryUsernamePasswordDatabaseDontUse:
 
 def embedded(realm: Any, *checkers: Any, **more: Any) -> Wire:
     portal = Portal(realm, checkers or [checker()])
-    return Wire.to(POP3Factory(portal, cleartext="always", reactor=Clock(), **more))
+    return Wire.to(POP3Factory(portal, cleartext="always", failure_delay=0, reactor=Clock(), **more))
 
 
 class ForeignRealms(SynchronousTestCase):
@@ -177,6 +179,35 @@ class ForeignCheckers(SynchronousTestCase):
         wire = embedded(Realm(Mailbox(later=False)), InMemoryUsernamePasswordDatabaseDontUse(Fred=b"secret"))
         self.assertIn(b"-ERR [AUTH]", wire.say(LOGIN))
         self.assertIn(b"+OK 3 messages", wire.say(b"USER Fred\r\nPASS secret\r\n"))
+
+    def test_SEC_006_guessing_is_slow_without_asking_for_it(self) -> None:
+        clock = Clock()
+        wire = Wire.to(POP3Factory(Portal(Realm(Mailbox(later=False)), [checker()]), cleartext="always", reactor=clock))
+        wire.say()
+        for seconds in (2, 4):
+            self.assertEqual(wire.say(b"USER fred\r\nPASS wrong\r\n"), b"+OK send PASS\r\n")
+            clock.advance(seconds - 0.1)
+            self.assertEqual(wire.say(), b"")
+            clock.advance(0.2)
+            self.assertEqual(wire.say(), b"-ERR [AUTH] authentication failed\r\n")
+
+    def test_a_future_that_asyncio_cancelled_is_trouble_of_ours(self) -> None:
+        class Cancelled(Mailbox):
+            def sync(self) -> Any:
+                return fail(CancelledError())
+
+        class CancelledChecker:
+            credentialInterfaces = (IUsernamePassword,)
+
+            def requestAvatarId(self, credentials: Any) -> Any:
+                return fail(CancelledError())
+
+        said = embedded(Realm(Cancelled(later=False))).say(LOGIN + b"QUIT\r\n")
+        self.assertTrue(said.endswith(b"-ERR [SYS/TEMP] some deleted messages not removed\r\n"), said)
+        refusing = implementer(ICredentialsChecker)(CancelledChecker)()
+        said = embedded(Realm(Mailbox(later=False)), refusing).say(LOGIN)
+        self.assertIn(b"\r\n-ERR [SYS/TEMP] ", said)
+        self.assertEqual(len(self.flushLoggedErrors(CancelledError)), 2)
 
     def test_a_password_file_of_twisted(self) -> None:
         with NamedTemporaryFile("w", suffix=".passwd") as file:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "popserv"
 
 EVERYTHING = frozenset({"*"})
-ROOTS = frozenset({"errors", "interfaces", "limits", "plugins", "pools"})
+ROOTS = frozenset({"errors", "interfaces", "limits", "plugins", "pools", "steady"})
 BELOW_SERVICE = ROOTS | {
     "wire",
     "session",
@@ -38,19 +38,31 @@ ARROWS: dict[str, frozenset[str]] = {
     "interfaces": frozenset(),
     "limits": frozenset(),
     "plugins": frozenset(),
+    "steady": frozenset(),
     "_version": frozenset(),
     "pools": frozenset({"errors"}),
     "wire": frozenset({"errors", "limits"}),
     "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
     "extensions": frozenset({"session", "wire", "errors"}),
     "sasl": frozenset({"errors", "interfaces", "plugins", "auth"}),
-    "auth": frozenset({"interfaces", "errors", "pools", "wire.arguments", "maildrop.adapters"}),
+    "auth": frozenset({"interfaces", "errors", "pools", "steady", "wire.arguments", "maildrop.adapters"}),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
     "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),
     "delivery": frozenset({"wire", "interfaces", "errors", "limits", "pools"}),
     "net": frozenset(
-        {"session", "wire", "interfaces", "limits", "errors", "plugins", "auth.names", "auth.credentials", "auth.login"}
+        {
+            "session",
+            "wire",
+            "interfaces",
+            "limits",
+            "errors",
+            "plugins",
+            "steady",
+            "auth.names",
+            "auth.credentials",
+            "auth.login",
+        }
     ),
     "protocols": ROOTS | {"net", "session", "delivery", "auth", "sasl", "wire", "maildrop"},
     "service": BELOW_SERVICE | {"_version"},

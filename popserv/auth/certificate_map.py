@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from popserv.auth.names import InvalidName, prepare
 from popserv.pools import Pool
+from popserv.steady import steady
 
 LOOK_SECONDS = 1.0
 """How often, at most, a file is looked at."""
@@ -120,10 +121,10 @@ class CertificateMap:
         self._path = path
         self._key = key
         self._disk = disk
-        self._clock = clock
+        self._now = steady(clock)
         self._case = case
         self._reading = NOTHING
-        self._looked = clock.seconds()
+        self._looked = self._now()
         self._complaint = ""
         try:
             self._take(read(path, key, case))
@@ -140,7 +141,7 @@ class CertificateMap:
 
     def look(self) -> Deferred[None]:
         """Read the file again if it has changed, once in `LOOK_SECONDS`: a Deferred None, which never fails."""
-        now = self._clock.seconds()
+        now = self._now()
         if now - self._looked < LOOK_SECONDS:
             return succeed(None)
         self._looked = now

@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from popserv.auth.remote import Misconfigured, Standing, Unavailable
 from popserv.errors import Busy
+from popserv.steady import steady
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ class Kept(Generic[T]):
     ) -> None:
         """`fetch` raises `Unavailable`, `Misconfigured` or `Busy`. After `seconds` the answer is fetched again."""
         self._fetch = fetch
-        self._clock = clock
+        self._now = steady(clock)
         self._seconds = seconds
         self._standing = standing
         self._answers: list[T] = []
@@ -36,7 +37,7 @@ class Kept(Generic[T]):
 
     async def get(self) -> T:
         """The answer, an old one while there is no newer. Raises what `fetch` raises if there never was any."""
-        now = self._clock.seconds()
+        now = self._now()
         old = now - self._fetched >= self._seconds and now - self._tried >= RENEW_SECONDS
         if not self._answers or old:
             await self._try()
@@ -47,8 +48,8 @@ class Kept(Generic[T]):
 
         Raises what `fetch` raises.
         """
-        if self._waiting is not None or self._clock.seconds() - self._renewed >= RENEW_SECONDS:
-            self._renewed = self._clock.seconds()
+        if self._waiting is not None or self._now() - self._renewed >= RENEW_SECONDS:
+            self._renewed = self._now()
             await self._try()
         if self._failure is not None:
             raise self._failure
@@ -68,11 +69,11 @@ class Kept(Generic[T]):
         self._waiting = []
         try:
             self._answers = [await self._standing.watch(self._fetch())]
-            self._fetched, self._failure = self._clock.seconds(), None
+            self._fetched, self._failure = self._now(), None
         except (Unavailable, Misconfigured, Busy) as error:
             self._failure = error
         finally:
-            self._tried = self._clock.seconds()
+            self._tried = self._now()
             waiters, self._waiting = self._waiting, None
             for each in waiters:
                 each.callback(None)

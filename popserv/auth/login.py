@@ -18,8 +18,9 @@ from zope.interface import implementer
 from popserv.auth.chain import can_check
 from popserv.auth.names import InvalidName
 from popserv.auth.trail import Trail
-from popserv.errors import LoginBarred, LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
+from popserv.errors import DEFECTS, LoginBarred, LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
 from popserv.interfaces import IAuthorizes, IChannel, ILogin, IMaildrop, ISessionObserver
+from popserv.steady import steady
 
 
 @attrs.frozen
@@ -83,6 +84,7 @@ class LoginService:
         """`adapt` makes an `IMaildrop` of a foreign `IMailboxPOP3`."""
         self._portal = portal
         self._clock = clock
+        self._now = steady(clock)
         self._case = case
         self._throttle = throttle
         self._observer = observer
@@ -100,7 +102,7 @@ class LoginService:
         return ensureDeferred(self._login(credentials, peer, trail))
 
     async def _login(self, credentials: Any, peer: Peer, trail: Trail | None) -> LoggedIn:
-        started = self._clock.seconds()
+        started = self._now()
         name = credentials.username.decode("utf-8", "replace")
         trail = Trail() if trail is None else trail
         try:
@@ -146,7 +148,7 @@ class LoginService:
             raise LoginRefused() from None
         except PopError:
             raise
-        except Exception:
+        except DEFECTS:
             self.log.failure("login failed: session={session}", session=peer.session)
             raise SystemTrouble() from None
         return result
@@ -158,7 +160,7 @@ class LoginService:
         except PopError:
             await maybeDeferred(logout)
             raise
-        except Exception:
+        except DEFECTS:
             self.log.failure("maildrop cannot be opened: session={session}", session=peer.session)
             await maybeDeferred(logout)
             raise StoreUnavailable() from None
@@ -189,6 +191,6 @@ class LoginService:
         self._report("refused", peer, name, trail, reason=trail.reason or "credentials")
         if self._throttle is None:
             return
-        delay = self._throttle.record_failure(peer.address, name) - (self._clock.seconds() - started)
+        delay = self._throttle.record_failure(peer.address, name) - (self._now() - started)
         if delay > 0:
             await deferLater(self._clock, delay)

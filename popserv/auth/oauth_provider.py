@@ -15,6 +15,7 @@ from popserv.auth.json_web import NotThere, Question, Web, check_address
 from popserv.auth.kept import Kept
 from popserv.auth.remote import Misconfigured, Standing, Unavailable, answered
 from popserv.auth.token_claims import Claims, TokenRefused
+from popserv.steady import steady
 
 if TYPE_CHECKING:
     from popserv.auth.token_keys import PublicKey
@@ -184,7 +185,7 @@ class Answers:
     """What the provider has said of tokens lately. The tokens themselves are not kept."""
 
     def __init__(self, clock: IReactorTime, seconds: float) -> None:
-        self._clock = clock
+        self._now = steady(clock)
         self._seconds = seconds
         self._kept: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
 
@@ -192,13 +193,13 @@ class Answers:
         """The answer on a token, empty if that was no; None if it has to be asked for."""
         key = sha256(token).digest()
         until, claims = self._kept.get(key, (0.0, {}))
-        if self._clock.seconds() >= until:
+        if self._now() >= until:
             self._kept.pop(key, None)
             return None
         return claims
 
     def keep(self, token: bytes, claims: Claims) -> None:
         seconds = self._seconds if claims else min(self._seconds, REFUSED_SECONDS)
-        self._kept[sha256(token).digest()] = (self._clock.seconds() + seconds, claims)
+        self._kept[sha256(token).digest()] = (self._now() + seconds, claims)
         while len(self._kept) > MOST_ANSWERS:
             self._kept.popitem(last=False)

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from popserv.errors import LoginBarred, LoginTooSoon, TooManySessions
 from popserv.interfaces import IAccount
+from popserv.steady import steady
 
 
 @attrs.frozen
@@ -61,7 +62,7 @@ class Ledger:
     """What accounts have done lately. Outlives a reload; bounded."""
 
     def __init__(self, clock: IReactorTime, entries: int = 100_000) -> None:
-        self._clock = clock
+        self._now = steady(clock)
         self._entries = entries
         self._sessions: Counter[str] = Counter()
         # By name: logins that may still follow at once, and when that was so.
@@ -73,7 +74,7 @@ class Ledger:
         if most and self._sessions[name] >= most:
             raise TooManySessions(f"too many sessions of this account, the limit is {most}")
         if policy.login_delay:
-            room, now = self._room_of(name, policy), self._clock.seconds()
+            room, now = self._room_of(name, policy), self._now()
             if room < 1:
                 wait = ceil((1 - room) * policy.login_delay)
                 raise LoginTooSoon(f"minimum time between logins not over, try again in {wait} seconds")
@@ -90,11 +91,11 @@ class Ledger:
         """The session that `enter` let begin has come to nothing."""
         self.leave(name)
         if policy.login_delay:
-            self._note(name, self._room_of(name, policy) + 1, self._clock.seconds())
+            self._note(name, self._room_of(name, policy) + 1, self._now())
 
     def _room_of(self, name: str, policy: Policy) -> float:
         room, at = self._room.get(name, (float(policy.login_burst), 0.0))
-        return min(policy.login_burst, room + (self._clock.seconds() - at) / policy.login_delay)
+        return min(policy.login_burst, room + (self._now() - at) / policy.login_delay)
 
     def _note(self, name: str, room: float, now: float) -> None:
         self._room[name] = (room, now)

@@ -12,12 +12,14 @@ from os import urandom
 
 from twisted.internet.interfaces import IReactorTime
 
+from popserv.steady import steady
+
 
 class SuccessCache:
     """Remembers for `seconds` since the check, 0 for not at all; at most `entries`, the latest ones."""
 
     def __init__(self, clock: IReactorTime, seconds: float, entries: int = 10_000) -> None:
-        self._clock = clock
+        self._now = steady(clock)
         self._seconds = seconds
         self._entries = entries
         self._key = urandom(32)
@@ -26,14 +28,14 @@ class SuccessCache:
     def knows(self, stored: str, password: bytes) -> bool:
         """Whether this password has been found to fit this stored value, and not long ago."""
         until = self._until.get(self._mac(stored, password))
-        return until is not None and self._clock.seconds() < until
+        return until is not None and self._now() < until
 
     def remember(self, stored: str, password: bytes) -> None:
         """This password fits this stored value."""
         if not self._seconds:
             return
         mac = self._mac(stored, password)
-        self._until[mac] = self._clock.seconds() + self._seconds
+        self._until[mac] = self._now() + self._seconds
         self._until.move_to_end(mac)
         if len(self._until) > self._entries:
             self._until.popitem(last=False)

@@ -13,6 +13,7 @@ import attrs
 from twisted.internet.interfaces import IReactorTime
 
 from popserv.auth.names import NAME_OCTETS
+from popserv.steady import steady
 
 FORGET_SECONDS = 600.0
 
@@ -27,7 +28,7 @@ class Throttle:
     def __init__(
         self, clock: IReactorTime, base_seconds: float, most_seconds: float = 15.0, entries: int = 10_000
     ) -> None:
-        self._clock = clock
+        self._now = steady(clock)
         self._base = min(base_seconds, most_seconds)
         self._most = most_seconds
         # Apart, so that a flood of invented names cannot push out the address that it comes from.
@@ -42,7 +43,7 @@ class Throttle:
         """
         if not self._base:
             return 0.0
-        now = self._clock.seconds()
+        now = self._now()
         network = _network(address)
         delay = self._names.record(name[:NAME_OCTETS], now, self._base, self._most) if name else self._base
         if network:
@@ -58,7 +59,7 @@ class Throttle:
 
     def delay_for(self, address: str, name: str) -> float:
         """The seconds that the latest failure of this address or name was worth; 0 when there is none."""
-        now = self._clock.seconds()
+        now = self._now()
         return max(self._addresses.delay(_network(address), now), self._names.delay(name[:NAME_OCTETS], now))
 
 

@@ -15,9 +15,10 @@ from twisted.mail.interfaces import IMailboxPOP3
 from twisted.python.components import registerAdapter
 from zope.interface import implementer
 
-from popserv.errors import MessageVanished, StoreUnavailable, SystemTrouble
+from popserv.errors import DEFECTS, MessageVanished, StoreBroken, StoreUnavailable, SystemTrouble
 from popserv.interfaces import IMaildrop, IMessage, IMessageReader
 from popserv.maildrop.line_feeds import LineFeeds
+from popserv.maildrop.shield import shielded
 from popserv.wire.octets import Normaliser
 
 log = Logger()
@@ -31,8 +32,16 @@ _GONE = (IndexError, ValueError, KeyError)
 async def _adapt(mailbox: Any) -> IMaildrop:
     sizes = await maybeDeferred(mailbox.listMessages)
     # 0 means deleted already: such a message is no part of the snapshot.
-    indices = [index for index, octets in enumerate(sizes) if octets]
+    indices = [index for index, octets in enumerate(sizes) if _valid_octets(octets)]
     return MailboxMaildrop(mailbox, indices, [sizes[index] for index in indices])
+
+
+def _valid_octets(octets: Any) -> bool:
+    """Whether there is a message. Raises `StoreBroken` for what is no number of octets."""
+    if isinstance(octets, bool) or not isinstance(octets, int) or octets < 0:
+        log.error("a mailbox reports {octets!r} as the size of a message", octets=octets)
+        raise StoreBroken()
+    return octets > 0
 
 
 def maildrop_from_mailbox(mailbox: Any) -> Deferred[IMaildrop]:
@@ -76,12 +85,12 @@ class MailboxMaildrop:
                 await maybeDeferred(self._mailbox.deleteMessage, self._indices[index])
             except _GONE:
                 continue  # gone already, which is what was asked for
-            except Exception:
+            except DEFECTS:
                 log.failure("a mailbox could not mark a message as deleted")
                 left += 1
         try:
             await maybeDeferred(self._mailbox.sync)
-        except Exception:
+        except DEFECTS:
             log.failure("a mailbox could not remove its deleted messages")
             raise SystemTrouble("some deleted messages not removed") from None
         return left
@@ -106,6 +115,10 @@ class MailboxMessage:
         return MailboxReader(self._mailbox, self._index)
 
 
+def _close(file: IO[bytes]) -> None:
+    file.close()
+
+
 @implementer(IMessageReader)
 class MailboxReader:
     """Reads the file that `getMessage` gives, in CRLF form."""
@@ -113,7 +126,7 @@ class MailboxReader:
     def __init__(self, mailbox: Any, index: int) -> None:
         self._mailbox = mailbox
         self._index = index
-        self._file: IO[bytes] | None = None
+        self._file: Any = None
         self._normaliser = Normaliser()
         self._ended = False
 
@@ -127,7 +140,9 @@ class MailboxReader:
     async def _read(self, octets: int) -> bytes:
         if self._file is None:
             try:
-                self._file = await maybeDeferred(self._mailbox.getMessage, self._index)
+                # What comes when nobody waits any more still has to be closed.
+                opening = maybeDeferred(self._mailbox.getMessage, self._index)
+                self._file = await shielded(opening, _close)
             except _GONE:
                 raise MessageVanished() from None
         return self._next(octets)
@@ -135,7 +150,6 @@ class MailboxReader:
     def _next(self, octets: int) -> bytes:
         if self._ended:
             return b""
-        assert self._file is not None  # noqa: S101
         try:
             # Some open their files as text, Twisted's own Maildir among them; octets are below. The text file itself
             # is kept: when it goes, it closes what is below it.

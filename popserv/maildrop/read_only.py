@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.errors import ReadOnly
@@ -31,8 +31,8 @@ class ReadOnlyMaildrop:
     def message(self, index: int) -> IMessage:
         return self._maildrop.message(index)
 
-    def commit(self, deleted: Set[int]) -> Deferred[int]:  # noqa: ARG002
-        return fail(ReadOnly())
+    def commit(self, deleted: Set[int]) -> Deferred[int]:
+        return fail(ReadOnly()) if deleted else succeed(0)
 
     def close(self) -> Deferred[None]:
         return self._maildrop.close()

@@ -138,6 +138,10 @@ class Outflow:
         assert body is not None  # noqa: S101 - `at_hand` has set it
         try:
             while True:
+                if self.paused:
+                    # Before the next chunk is read: one waits in the transport already.
+                    self._resumed = Deferred()
+                    await self._resumed
                 chunk = body.next_nowait(self._chunk)
                 if chunk is None:
                     chunk = await body.next(self._chunk)
@@ -145,9 +149,6 @@ class Outflow:
                     return
                 self._write(header + chunk if header else chunk)
                 header = b""
-                if self.paused:
-                    self._resumed = Deferred()
-                    await self._resumed
         finally:
             self._body = None
             self._under_way = None

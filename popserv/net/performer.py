@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from popserv.auth.credentials import ApopDigest, Password
 from popserv.auth.login import LoggedIn, Peer
-from popserv.errors import ConnectionGone, PopError, SystemTrouble
+from popserv.errors import DEFECTS, ConnectionGone, PopError, SystemTrouble
 from popserv.interfaces import IChannel, ILogin
 from popserv.net.channel import CLEAR
 from popserv.net.conversation import Conversation
@@ -61,7 +61,7 @@ class Performer:
             ensureDeferred(self._log_in(effect))
 
     def lost(self) -> None:
-        """The connection is gone: end an exchange, close the maildrop. An UPDATE goes on.
+        """The connection is gone, or ends: end an exchange, close the maildrop. An UPDATE goes on. May be called twice.
 
         So does a login, and what it brings is left at once. A realm need not know how to be cancelled: the avatar that
         it makes nevertheless would never be logged out.
@@ -69,8 +69,10 @@ class Performer:
         self._gone = True
         if self._conversation is not None:
             self._conversation.answer(ConnectionGone())
-        if self.logged_in is not None and not self._committing:
-            ensureDeferred(self._leave(self.logged_in))
+        logged_in = self.logged_in
+        if logged_in is not None and not self._committing:
+            self.logged_in = None
+            ensureDeferred(self._leave(logged_in))
 
     def _continue(self, effect: Respond) -> None:
         if self._conversation is not None:
@@ -85,15 +87,15 @@ class Performer:
         except PopError as error:
             self._finished(session.login_failed, error)
             return
-        except Exception:
+        except DEFECTS:
             self._defect()
             self._finished(session.login_failed, SystemTrouble())
             return
-        self.logged_in = outcome
         self.name = outcome.name
         if self._gone:
             await self._leave(outcome)
         else:
+            self.logged_in = outcome
             self._finished(session.logged_in, outcome.maildrop)
 
     async def _authenticate(self, effect: PasswordLogin | ApopLogin | Converse) -> LoggedIn:
@@ -134,7 +136,7 @@ class Performer:
             left = await self._remove(logged_in, effect.deleted)
         except PopError as error:
             self._finished(session.failed, error)
-        except Exception:
+        except DEFECTS:
             self._defect()
             self._finished(session.failed, SystemTrouble("some deleted messages not removed"))
         else:
@@ -142,7 +144,8 @@ class Performer:
 
     async def _remove(self, logged_in: LoggedIn, deleted: frozenset[int]) -> int:
         try:
-            return await logged_in.maildrop.commit(deleted) if deleted else 0
+            # Also for nothing: a foreign mailbox may have something to `sync`.
+            return await logged_in.maildrop.commit(deleted)
         finally:
             await self._leave(logged_in)
             self.logged_in = None
@@ -150,7 +153,7 @@ class Performer:
     async def _leave(self, logged_in: LoggedIn) -> None:
         try:
             await logged_in.leave()
-        except Exception:
+        except DEFECTS:
             self._defect()
 
     def _finished(self, outcome: Callable[..., bytes], *arguments: Any) -> None:

@@ -66,11 +66,14 @@ class POP3Server(Connection):
         self._performer = Performer(self._session, listener.login, self._peer, self._replied, listener.hostname)
         self._refusal = listener.registry.opened(self, self._host)
         self._login_deadline = self._started + self._limits.login_seconds
-        if self._implicit:
-            self._await_handshake()
-        else:
+        if not self._implicit:
             self._timeouts.at(self, self._login_deadline)
             self._greet()
+        elif self._refusal:
+            # It can be told nothing before a handshake, for which whoever floods us has time.
+            self._abort("refused")
+        else:
+            self._await_handshake()
 
     def _greet(self) -> None:
         self.transport.registerProducer(self, True)
@@ -137,11 +140,13 @@ class POP3Server(Connection):
         session, out = self._session, self._out
         lines, octets = self._limits.turn_lines, self._limits.turn_octets
         line = b""
+        heard = False
         while lines > 0 and octets > 0 and not session.ended:
             line = self._lines.next(session.exchange)  # type: ignore[assignment]
             if line is None:
                 break
             lines -= 1
+            heard = True
             reply = session.handle(line) if line.__class__ is bytes else session.fault(line)  # type: ignore[arg-type]
             if reply.__class__ is not bytes:
                 reply = self._perform(reply)  # type: ignore[arg-type, assignment]
@@ -151,7 +156,8 @@ class POP3Server(Connection):
             octets -= len(reply)  # type: ignore[arg-type]
         self._running = False
         self._flush()
-        if not self._outflow.paused:
+        if heard and not self._outflow.paused:
+            # Octets that make no line are no command: whoever sends them only is idle.
             self._await_peer()
         self._after_turn(line is not None)
 
@@ -213,6 +219,7 @@ class POP3Server(Connection):
         self._settled()
         self._out.append(reply)
         self._flush()
+        self._await_peer()
         self._run()
 
     def _settled(self) -> None:
@@ -326,11 +333,14 @@ class POP3Server(Connection):
             self._unsent = unsent(self._raw)
             self._timeouts.set(self, self._limits.write_seconds)
         else:
+            self._unsent = 0
             self._timeouts.set(self, self._limits.idle_seconds)
 
     def _timed_out(self) -> None:
         if self._handshaking:
             self._abort("handshake timeout")
+        elif self._session.exchange:
+            self._end_with(err("this exchange took too long"), "login timeout")
         elif self._session.state is State.AUTHORIZATION:
             # RFC 1939 section 3: an autologout sends no reply.
             self._end("login timeout")
@@ -338,6 +348,12 @@ class POP3Server(Connection):
             self._judge_progress()
         elif self._pending:
             self._timeouts.set(self, self._limits.idle_seconds)
+        elif left := unsent(self._raw):
+            # Still taking what we wrote long ago.
+            self._unsent = self._unsent or left + 1
+            self._judge_progress()
+        elif self._unsent:
+            self._await_peer()
         else:
             self._end("idle timeout")
 
@@ -350,6 +366,11 @@ class POP3Server(Connection):
             self._abort("write timeout")
 
     # --- the end
+
+    def _end(self, why: str) -> None:
+        super()._end(why)
+        # Nothing comes of the session any more: the maildrop is free, however long the peer takes to go.
+        self._performer.lost()
 
     def _peer_finished(self) -> None:
         if not self._blocked and self._next_turn is None:

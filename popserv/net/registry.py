@@ -35,6 +35,7 @@ class Registry:
         self._by_group: Counter[str] = Counter()
         self._open: dict[Registered, str] = {}
         self._waiting: dict[Registered, None] = {}  # not logged in, the oldest first
+        self._refused: set[Registered] = set()  # on their way out: they take nobody's place
         self._deliveries = 0
         self._ids = count(1)
         self._start = urandom(4).hex()
@@ -51,18 +52,24 @@ class Registry:
     def opened(self, connection: Registered, host: str = "") -> str:
         """A connection has come in: "" if it may stay, else what to tell it before it ends.
 
-        It counts until `closed`, in either case.
+        It is known until `closed`, in either case.
         """
         group = group_of(host)
         self._open[connection] = group
         self._by_group[group] += 1
+        refusal = self._refusal(connection, host, group)
+        if refusal:
+            self._refused.add(connection)
+        return refusal
+
+    def _refusal(self, connection: Registered, host: str, group: str) -> str:
         if self.draining:
             return "server is shutting down, try again later"
         if host and self._by_group[group] > self.limits.connections_per_address:
             return f"too many connections from your address, the limit is {self.limits.connections_per_address}"
         self._waiting[connection] = None
         strangers = max(self.limits.connections // 10, 1)
-        if len(self._open) > self.limits.connections or len(self._waiting) > strangers:
+        if len(self._open) - len(self._refused) > self.limits.connections or len(self._waiting) > strangers:
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
             if oldest is connection:
@@ -80,6 +87,7 @@ class Registry:
         if group is None:
             return
         self._waiting.pop(connection, None)
+        self._refused.discard(connection)
         self._by_group[group] -= 1
         if not self._by_group[group]:
             del self._by_group[group]

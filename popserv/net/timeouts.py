@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import ceil, inf
-from time import monotonic
 from typing import Any, Protocol
 
-from twisted.internet.task import Clock
+from popserv.steady import steady
 
 
 class Timed(Protocol):
@@ -38,7 +36,7 @@ class Timeouts:
     def __init__(self, clock: Any, tick: float = 1.0) -> None:
         """`clock` is a reactor, or a `twisted.internet.task.Clock`, whose own time is taken then."""
         self._clock = clock
-        self._seconds: Callable[[], float] = clock.seconds if isinstance(clock, Clock) else monotonic
+        self._seconds = steady(clock)
         self._tick = tick
         self._due = 0.0
         self._buckets: dict[int, set[Timed]] = {}

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from popserv import plugins
 from popserv.auth.login import LoginService
+from popserv.auth.throttle import Throttle
 from popserv.interfaces import IMailProtocol, IMechanism, ISessionObserver
 from popserv.limits import Limits
 from popserv.maildrop.adapters import maildrop_from_mailbox
@@ -65,7 +66,8 @@ class POP3Factory(ListenerFactory):
     "always" or a list of networks), `tls` (for example `twisted.internet.ssl.CertificateOptions`) enables STLS. APOP is
     offered if a checker takes `IUsernameHashedPassword` and `apop` is true; `mechanisms` are SASL mechanisms or their
     names, of which those are offered that some checker can verify. `reactor` is the clock; the global one if
-    not given.
+    not given. Failed logins are answered after `failure_delay` seconds, doubling to 15 by address and by name; 0 is at
+    once.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class POP3Factory(ListenerFactory):
         limits: Limits | None = None,
         mechanisms: Sequence[IMechanism | str] = ("default",),
         apop: bool = False,
+        failure_delay: float = 2.0,
         case: Literal["fold", "keep"] = "keep",
         extensions: tuple[str, ...] = (),
         observer: ISessionObserver | None = None,
@@ -86,7 +89,14 @@ class POP3Factory(ListenerFactory):
         reactor = reactor or _global_reactor()
         limits = limits or Limits()
         observer = observer or Unobserved()
-        login = LoginService(portal, clock=reactor, case=case, observer=observer, adapt=maildrop_from_mailbox)
+        login = LoginService(
+            portal,
+            clock=reactor,
+            case=case,
+            throttle=Throttle(reactor, failure_delay),
+            observer=observer,
+            adapt=maildrop_from_mailbox,
+        )
         super().__init__(
             Listener(
                 reactor=reactor,

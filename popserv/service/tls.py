@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from popserv.service.certificate import CertificateTrouble, KeyPair, read, wildcard
 from popserv.service.client_authorities import ClientAuthorities, read_authorities
+from popserv.steady import steady
 
 ALPN = b"pop3"
 """The registered protocol identifier of POP3."""
@@ -143,9 +144,9 @@ class CertificateLookup:
 
         Raises `CertificateTrouble`.
         """
-        self._clock = clock
+        self._now = steady(clock)
         self._certificates = [Certificate(certificate, key, clients) for certificate, key in files]
-        self._looked = clock.seconds()
+        self._looked = self._now()
         self._index()
 
     def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: ARG002 - Twisted's signature
@@ -168,7 +169,7 @@ class CertificateLookup:
             connection.set_context(context)
 
     def _renew(self) -> None:
-        now = self._clock.seconds()
+        now = self._now()
         if now - self._looked < LOOK_SECONDS:
             return
         self._looked = now

@@ -44,7 +44,7 @@ def auth(session: Session, argument: bytes | None) -> Reply:
     if argument is None:
         # Not in RFC 5034, but clients older than CAPA ask so which mechanisms there are.
         return multiline("mechanisms follow", [mechanism.name for mechanism in session.offer.mechanisms])
-    name, initial = arguments.mechanism(argument)
+    name, initial = arguments.mechanism(argument, session.limits.sasl_octets)
     for mechanism in session.offer.mechanisms:
         if mechanism.name == name:
             break

@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from popserv.session.session import Session
 
 
+def _names(mechanisms: tuple[Any, ...]) -> tuple[bytes, ...]:
+    # Compared and hashed by these: a mechanism need not be hashable.
+    return tuple(mechanism.name for mechanism in mechanisms)
+
+
 @attrs.frozen
 class Offer:
     """What this connection offers now. Computed outside, afresh when TLS starts; the session only reads it."""
 
     user: bool
     """USER and PASS are permitted."""
-    mechanisms: tuple[Any, ...] = ()
+    mechanisms: tuple[Any, ...] = attrs.field(default=(), eq=_names)
     """`popserv.interfaces.IMechanism`: those AUTH accepts, in the order in which they are announced."""
     apop: bool = False
     """APOP is permitted; only then the greeting has a timestamp (RFC 2449 section 6: it is the announcement)."""

@@ -19,7 +19,7 @@ from popserv.session.commands import Tables
 from popserv.session.effects import Commit, Effect, Reply, Respond, SendMessage
 from popserv.session.marks import DeletionMarks
 from popserv.session.states import TRANSITIONS, Event, State
-from popserv.wire.arguments import base64
+from popserv.wire.arguments import response
 from popserv.wire.lines import Fault
 from popserv.wire.replies import continuation, err, ok
 
@@ -72,7 +72,6 @@ class Session:
         "_doomed",
         "_failures",
         "_faults",
-        "_limits",
         "_report",
         "_steps",
         "_table",
@@ -83,6 +82,7 @@ class Session:
         "exchange",
         "highest",
         "last_event",
+        "limits",
         "maildrop",
         "marks",
         "offer",
@@ -122,7 +122,7 @@ class Session:
         self.counters = Counters()
         self._tables = dialect.tables
         self._table = self._tables.by_state[self.state]
-        self._limits = limits
+        self.limits = limits
         self._report = report
         self._doomed = False  # the next error is the last one
         self._faults = 0
@@ -148,6 +148,7 @@ class Session:
         if fault is Fault.FLOOD:
             self._end()
             return b""
+        self.user = None
         error = BadSyntax("line must end in CRLF" if fault is Fault.BARE_LF else "line is too long")
         self._doomed = fault is Fault.OVERLONG_AGAIN
         if self.exchange:
@@ -185,7 +186,7 @@ class Session:
             # RFC 5034 section 4
             return Respond(Cancelled())
         try:
-            return Respond(base64(line))
+            return Respond(response(line, self.limits.sasl_octets))
         except PopError as malformed:
             return Respond(malformed)
 
@@ -202,7 +203,7 @@ class Session:
         text = error.text
         if error.clients_fault:
             self._faults += 1
-            if self._faults >= self._limits.bad_commands:
+            if self._faults >= self.limits.bad_commands:
                 self._end()
                 text += "; too many bad commands"
         if self._doomed or self.state is State.UPDATE:
@@ -212,7 +213,7 @@ class Session:
     def challenge(self, octets: bytes) -> bytes:
         """The mechanism has something to say; the next line is the response."""
         self._steps += 1
-        if self._steps > self._limits.sasl_steps:
+        if self._steps > self.limits.sasl_steps:
             self._end()
             return err("too many steps in this exchange")
         self.exchange = True
@@ -230,7 +231,7 @@ class Session:
         self._steps = 0
         if isinstance(error, LoginRefused):
             self._failures += 1
-            if self._failures >= self._limits.login_failures:
+            if self._failures >= self.limits.login_failures:
                 self._end()
         return self.failed(error)
 

@@ -49,6 +49,8 @@ def name(argument: bytes | None) -> bytes:
     """A user name: valid UTF-8 without control octets. Raises `BadSyntax`."""
     if not argument:
         raise BadSyntax("a name is missing")
+    if argument.startswith(b" "):
+        raise BadSyntax("one space stands before a name")
     return secret(argument)
 
 
@@ -75,8 +77,11 @@ def apop(argument: bytes | None) -> tuple[bytes, bytes]:
     return name(user), digest
 
 
-def mechanism(argument: bytes) -> tuple[bytes, bytes | None]:
-    """Mechanism name in upper case and initial response, decoded, of AUTH (RFC 5034 section 4); ``=`` is empty."""
+def mechanism(argument: bytes, most: int) -> tuple[bytes, bytes | None]:
+    """Mechanism name in upper case and initial response, decoded, of AUTH (RFC 5034 section 4); ``=`` is empty.
+
+    The response has at most `most` octets.
+    """
     mech, space, initial = argument.partition(b" ")
     if not _MECHANISM.fullmatch(mech):
         raise BadSyntax("mechanism name must be 1 to 20 letters, digits, hyphens or underscores")
@@ -84,7 +89,15 @@ def mechanism(argument: bytes) -> tuple[bytes, bytes | None]:
         return mech.upper(), None
     if not initial:
         raise BadSyntax('an empty initial response is written "="')
-    return mech.upper(), b"" if initial == b"=" else base64(initial)
+    return mech.upper(), b"" if initial == b"=" else response(initial, most)
+
+
+def response(line: bytes, most: int) -> bytes:
+    """A SASL response of at most `most` octets. Raises `MalformedResponse`."""
+    octets = base64(line)
+    if len(octets) > most:
+        raise MalformedResponse("response is too long")
+    return octets
 
 
 def base64(line: bytes) -> bytes:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from popserv.auth.account import Account
-from popserv.errors import MessageVanished, StoreUnavailable, SystemTrouble
+from popserv.errors import MessageVanished, StoreBroken, StoreUnavailable, SystemTrouble
 from popserv.interfaces import IMaildrop
 from popserv.maildrop.adapters import MaildropMailbox, maildrop_from_mailbox
 from popserv.stores.memory import MemoryStore
@@ -171,6 +171,32 @@ class Troubles(SynchronousTestCase):
                 raise OSError
 
         self.assertRaises(OSError, now, maildrop_from_mailbox(Broken([])))
+
+    def test_it_is_synced_even_when_nothing_was_marked(self) -> None:
+        mailbox = Mailbox([b"one"])
+        maildrop = self.successResultOf(maildrop_from_mailbox(mailbox))
+        self.assertEqual(self.successResultOf(maildrop.commit(frozenset())), 0)
+        self.assertEqual(mailbox.synced, 1)
+
+    def test_a_file_that_comes_too_late_is_closed(self) -> None:
+        opening: Deferred[BytesIO] = Deferred()
+        mailbox = Mailbox([b"one"])
+        mailbox.getMessage = lambda index: opening  # type: ignore[method-assign]
+        maildrop = self.successResultOf(maildrop_from_mailbox(mailbox))
+        reader = maildrop.message(0).open()
+        reading = reader.read(100)
+        reading.cancel()
+        reader.close()
+        self.failureResultOf(reading)
+        file = BytesIO(b"one")
+        opening.callback(file)
+        self.assertTrue(file.closed)
+
+    def test_sizes_that_are_none_are_trouble_of_the_mailbox(self) -> None:
+        for odd in (-1, 10.7, "12", None, True):
+            mailbox = Mailbox([b"one"])
+            mailbox.listMessages = lambda index=None, odd=odd: [7, odd]  # type: ignore[method-assign, misc]
+            self.failureResultOf(maildrop_from_mailbox(mailbox), StoreBroken)
 
     def test_P3_035_unique_ids_that_break_the_rule_are_hashed(self) -> None:
         class Odd(Mailbox):

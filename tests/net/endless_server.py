@@ -1,8 +1,12 @@
-"""A server with one message of 100 MB; on a line of standard input it says what a connection costs it."""
+"""A server with one message of 100 MB; on a line of standard input it says what a connection costs it.
+
+Arguments: "text" or "dots" for what is in the message, and "tls" for implicit TLS.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,9 @@ from twisted.protocols.basic import LineOnlyReceiver
 
 from popserv import POP3Factory
 from popserv.auth.realm import MaildropRealm
+from popserv.net.tls import implicit
 from popserv.testing import MemoryAccounts
-from tests.net.support import OneMessage, QuickReader, StoreOf
+from tests.net.support import SERVER, OneMessage, QuickReader, StoreOf
 
 reactor: Any = global_reactor
 
@@ -37,10 +42,16 @@ class Reporter(LineOnlyReceiver):
         reactor.stop()
 
 
-reader = QuickReader([b"y" * 65534 + b"\r\n"] * 1600)
+TEXT = b"y" * 65534 + b"\r\n"
+DOTS = b".\r\n" * 21845 + b"\n"  # what takes most room when it is stuffed
+
+reader = QuickReader([TEXT if "text" in sys.argv else DOTS] * 1600)
 accounts = MemoryAccounts({"fred": b"secret"})
 portal = Portal(MaildropRealm(accounts, StoreOf(OneMessage(reader, octets=1600 * 65536))), [accounts])
-port = reactor.listenTCP(0, POP3Factory(portal, cleartext="always"), interface="127.0.0.1")
+factory: Any = POP3Factory(portal, cleartext="always")
+if "tls" in sys.argv:
+    factory = implicit(factory, SERVER, reactor)
+port = reactor.listenTCP(0, factory, interface="127.0.0.1")
 StandardIO(Reporter())
 before = resident_kib()
 reactor.callWhenRunning(print, port.getHost().port, flush=True)

@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from popserv.limits import Limits
 from popserv.net.listener import Listener
+from popserv.net.tls import implicit
 from popserv.protocols.pop3 import ListenerFactory
 from popserv.testing import Wire, let_pass
-from tests.net.support import GREETING, LOGIN, OneMessage, QuickReader, SlowReader, StoreOf, make_listener
+from tests.net.support import GREETING, LOGIN, SERVER, OneMessage, QuickReader, SlowReader, StoreOf, make_listener
 
 TEMPORARY = b"-ERR [SYS/TEMP] "
 
@@ -73,6 +74,21 @@ class Crowds(SynchronousTestCase):
         wire = Wire.to(factory)
         wire.say()
         self.assertEqual(wire.say(LOGIN), b"")
+
+    def test_a_refused_connection_under_implicit_tls_is_not_waited_for(self) -> None:
+        factory, listener, clock = crowd(connections_per_address=2)
+        secure = implicit(factory, SERVER, clock)  # type: ignore[arg-type]
+        wires = [Wire.to(secure) for _ in range(5)]  # type: ignore[arg-type]
+        self.assertEqual([wire.transport.disconnected for wire in wires], [False, False, True, True, True])
+        for wire in wires:
+            wire.lose()
+        self.assertEqual(len(listener.registry), 0)
+
+    def test_those_that_are_refused_take_nobody_s_place(self) -> None:
+        factory, _listener, _clock = crowd(connections_per_address=2, connections=20)
+        flood = [Wire.to(factory, "192.0.2.1") for _ in range(30)]
+        self.assertEqual([wire.over for wire in flood[:3]], [False, False, True])
+        self.assertEqual(Wire.to(factory, "192.0.2.2").say(), GREETING)
 
     def test_everything_is_forgotten_when_it_is_gone(self) -> None:
         factory, listener, clock = crowd()

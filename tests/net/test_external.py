@@ -71,6 +71,7 @@ class Embedded(SynchronousTestCase):
             Portal(realm, checkers),
             tls=OPTIONS,
             mechanisms=(external, plain),
+            failure_delay=0,
             observer=self.observer,
             reactor=self.clock,
         )

@@ -33,7 +33,11 @@ class Exchanges(SynchronousTestCase):
         portal = Portal(MaildropRealm(accounts, MemoryStore({"fred": [b"one\r\n"]})), [CheckerChain([accounts])])
         self.clock = Clock()
         self.factory = POP3Factory(
-            portal, cleartext="always", mechanisms=("default", "login", "cram-md5"), reactor=self.clock
+            portal,
+            cleartext="always",
+            mechanisms=("default", "login", "cram-md5"),
+            failure_delay=0,
+            reactor=self.clock,
         )
         self.wire = Wire.to(self.factory)
         self.wire.say()

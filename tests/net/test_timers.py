@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from popserv import steady
 from popserv.limits import Limits
-from popserv.net import timeouts
 from popserv.net.timeouts import NOWHERE, Timeouts
 from popserv.net.tls import implicit
 from popserv.protocols.pop3 import ListenerFactory
@@ -105,9 +105,11 @@ class BeforeLogin(SynchronousTestCase):
     def test_SA_029_an_exchange_has_a_bound_in_time(self) -> None:
         wire, clock, _listener = talk(limits=Limits(login_seconds=60))
         wire.say(b"AUTH PLAIN\r\n")
+        wire.say()
         let_pass(clock, 59)
         self.assertFalse(wire.over)
         let_pass(clock, 2)
+        self.assertEqual(wire.say(), b"-ERR this exchange took too long\r\n")
         self.assertTrue(wire.over)
 
     def test_a_login_that_hangs_is_bounded_too_and_leaves_no_lock(self) -> None:
@@ -208,6 +210,55 @@ class InSession(SynchronousTestCase):
         let_pass(clock, 2)
         self.assertTrue(wire.over)
 
+    def test_P3_011_octets_that_make_no_command_do_not_keep_a_session(self) -> None:
+        wire, clock, _maildrop = self.idle(idle_seconds=600)
+        for _ in range(10):
+            let_pass(clock, 55)
+            self.assertFalse(wire.over)
+            wire.say(b"N")
+        let_pass(clock, 55)
+        self.assertTrue(wire.over)
+
+    def test_P3_013_what_the_kernel_still_has_to_send_is_being_sent(self) -> None:
+        wire, clock, _maildrop = self.idle(idle_seconds=600, write_seconds=300)
+        self.assertIn(b"+OK", wire.say(b"STAT\r\n"))
+        for left in (90_000, 60_000, 30_000):
+            # All of a message has been written, and the peer takes it slowly.
+            wire.transport.dataBuffer = b"x" * left
+            let_pass(clock, 590 if left == 90_000 else 290)
+            self.assertFalse(wire.over)
+        let_pass(clock, 20)
+        self.assertFalse(wire.over)
+        wire.transport.dataBuffer = b""
+        let_pass(clock, 590)
+        self.assertFalse(wire.over, "ten minutes from when it had everything")
+        let_pass(clock, 320)
+        self.assertTrue(wire.over)
+
+    def test_P3_013_a_peer_that_takes_nothing_of_it_is_given_up(self) -> None:
+        wire, clock, maildrop = self.idle(idle_seconds=600, write_seconds=300)
+        wire.say(b"STAT\r\n")
+        wire.transport.dataBuffer = b"x" * 90_000
+        let_pass(clock, 605)
+        self.assertFalse(wire.transport.disconnected)
+        let_pass(clock, 302)
+        self.assertTrue(wire.transport.disconnected)
+        wire.lose()
+        self.assertGreaterEqual(maildrop.closed, 1)
+
+    def test_an_end_frees_the_maildrop_before_the_peer_is_gone(self) -> None:
+        for name, fill in (("idle timeout", b""), ("errors", b"X\r\n" * 30)):
+            with self.subTest(name):
+                wire, clock, maildrop = self.idle(idle_seconds=600)
+                wire.say(fill)
+                if not fill:
+                    let_pass(clock, 602)
+                self.assertTrue(wire.over)
+                closed = maildrop.closed
+                self.assertGreaterEqual(closed, 1)
+                wire.lose()
+                self.assertEqual(maildrop.closed, closed)
+
     def test_a_peer_that_takes_nothing_is_given_up(self) -> None:
         wire, clock, maildrop = self.idle(write_seconds=300)
         wire.server.pauseProducing()
@@ -292,7 +343,7 @@ class WallClockIsSet(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.now = 1000.5
-        self.patch(timeouts, "monotonic", lambda: self.now)
+        self.patch(steady, "monotonic", lambda: self.now)
         self.reactor = self.Reactor()
         self.timeouts = Timeouts(self.reactor)
         self.ended: list[str] = []

@@ -16,6 +16,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, globalLogPublisher
 from zope.interface.verify import verifyObject
 
+from popserv import steady
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.tls import LOOK_SECONDS, CertificateLookup
 
@@ -179,6 +180,19 @@ def test_TLS_033_renewed_files_are_picked_up(tmp_path: Path) -> None:
     running.send(b"still here")
     pass_on(running, server)
     assert server.recv(64) == b"still here"
+
+
+def test_TLS_033_whoever_sets_the_clock_does_not_decide_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reactor:
+        def seconds(self) -> float:
+            raise AssertionError("nobody asks for the wall clock's time")
+
+    now = [1000.0]
+    monkeypatch.setattr(steady, "monotonic", lambda: now[0])
+    lookup = CertificateLookup([issue(tmp_path, "site", "old.test")], Reactor())  # type: ignore[arg-type]
+    issue(tmp_path, "site", "new.test")
+    now[0] += LOOK_SECONDS
+    assert hosts_presented(lookup, b"new.test") == ["new.test"]
 
 
 def test_TLS_033_a_renewed_second_certificate_is_found_by_its_new_name(tmp_path: Path) -> None:

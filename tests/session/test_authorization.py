@@ -10,6 +10,7 @@ from popserv.errors import MaildropInUse, StoreBroken, StoreUnavailable
 from popserv.session.capabilities import Offer
 from popserv.session.effects import PasswordLogin, StartTLS
 from popserv.session.states import State
+from popserv.wire.lines import Fault
 from tests.session.support import CLOSED, OPEN, TIMESTAMP, ServerFirst, logged_in, table
 
 GOOD = b64encode(b"\0fred\0secret")
@@ -57,6 +58,13 @@ def test_P3_005_one_trailing_space_is_forgiven() -> None:
     assert new.session.handle(b"PASS x") == PasswordLogin(b"fred", b"x")
 
 
+@pytest.mark.parametrize("line", [b"USER  fred", b"USER   ", b"APOP  fred " + b"0" * 32])
+def test_P3_005_two_spaces_are_one_too_many(line: bytes) -> None:
+    new = table(offer=WITH_APOP, timestamp=TIMESTAMP)
+    assert new.say(line) == b"-ERR one space stands before a name\r\n"
+    assert new.session.user is None
+
+
 def test_P3_022_quit_before_login_ends_without_update() -> None:
     new = table()
     assert new.say(b"QUIT") == b"+OK bye\r\n"
@@ -97,6 +105,14 @@ def test_P3_048_pass_must_follow_user(between: bytes) -> None:
     assert table().say(b"PASS secret") == b"-ERR PASS must follow a successful USER\r\n"
     new = table()
     new.say(b"USER fred", between)
+    assert new.say(b"PASS secret") == b"-ERR PASS must follow a successful USER\r\n"
+
+
+@pytest.mark.parametrize("fault", [Fault.BARE_LF, Fault.OVERLONG])
+def test_P3_048_what_is_no_line_stands_between_as_well(fault: Fault) -> None:
+    new = table()
+    new.say(b"USER fred")
+    new.session.fault(fault)
     assert new.say(b"PASS secret") == b"-ERR PASS must follow a successful USER\r\n"
 
 
@@ -274,6 +290,16 @@ def test_SA_029_an_exchange_has_a_bound_in_steps(steps: int, ended: bool) -> Non
 def test_SA_019_long_responses_are_taken(length: int) -> None:
     response = b64encode(b"\0" + b"n" * 200 + b"\0" + b"p" * length)
     assert table().say(b"AUTH PLAIN", response).endswith(REFUSED)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(("octets", "fits"), [(99, True), (100, True), (101, False), (140, False)])
+def test_SA_019_the_limit_is_that_of_the_response_decoded(octets: int, fits: bool, inline: bool) -> None:
+    response = b64encode(b"\0n\0" + b"p" * (octets - 3))
+    new = table(sasl_octets=100)
+    said = new.say(b"AUTH PLAIN " + response) if inline else new.say(b"AUTH PLAIN", response)
+    assert said.endswith(REFUSED if fits else b"-ERR response is too long\r\n")
+    assert not new.session.exchange
 
 
 def test_SA_018_the_length_of_a_response_is_the_mechanisms_business() -> None:

@@ -67,6 +67,16 @@ def test_EX_011_user_is_announced_where_it_is_taken() -> None:
         assert new.say(b"USER fred").startswith(b"+OK") is announced
 
 
+def test_a_mechanism_need_not_be_hashable() -> None:
+    @attrs.define
+    class Unhashable:
+        name: bytes
+
+    for name in (b"ONE", b"TWO", b"ONE"):
+        reply = table(offer=Offer(user=False, mechanisms=(Unhashable(name),))).say(b"CAPA")
+        assert f"SASL {name.decode()}" in lines(reply)
+
+
 def test_EX_012_sasl_is_left_out_when_there_is_no_mechanism() -> None:
     assert not [line for line in lines(table(offer=CLOSED).say(b"CAPA")) if line.startswith("SASL")]
 
