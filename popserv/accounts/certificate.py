@@ -18,11 +18,11 @@ from zope.interface import implementer
 
 from popserv.auth.certificate_map import CertificateMap, Key, fingerprint_key, read, subject_key
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
-from popserv.auth.client_certificate import Contents, UnreadableCertificate, contents, fingerprint
+from popserv.auth.client_certificate import UnreadableCertificate, contents, fingerprint
 from popserv.auth.names import InvalidName, prepare
 from popserv.interfaces import IAccounts, IBuildContext, ICapable, IChannel, IClientCertificate, INamesOnly, IRecognizes
 
-Way = Literal["email", "dn", "fingerprint"]
+Way = Literal["email", "upn", "dn", "fingerprint"]
 
 
 @attrs.frozen
@@ -30,10 +30,12 @@ class Options:
     """The table ``[auth.certificate]``."""
 
     by: tuple[Way, ...] = ("email",)
-    """What tells whose a certificate is: email (its rfc822Names; each is an account), dn (dn_map), fingerprint
-    (fingerprint_map). With several of them all accounts that any of them gives."""
+    """What tells whose a certificate is: email (its mail addresses; each is an account), upn (user principal names, as
+    Active Directory has them; the same), dn (dn_map), fingerprint (fingerprint_map). With several of them all accounts
+    that any of them gives."""
     domains: tuple[str, ...] = ()
-    """Mail domains whose local parts are account names; other addresses are account names as they are."""
+    """Domains whose local parts are account names; other addresses and principal names are account names as they
+    are."""
     dn_map: str = ""
     """A file with an account and a subject on each line: fred CN=Fred,O=Example,C=DE."""
     fingerprint_map: str = ""
@@ -42,20 +44,20 @@ class Options:
 
 @attrs.frozen
 class AddressRule:
-    """Accounts by mail address: the whole of it, or its local part in these domains, which are in lower case."""
+    """Accounts by mail address or principal name: all of it, or its local part in these domains, in lower case."""
 
     domains: frozenset[str]
     case: Literal["fold", "keep"]
 
-    def names(self, found: Contents) -> frozenset[str]:
-        """The prepared names that the addresses of a certificate stand for."""
-        return frozenset(name for address in found.addresses if (name := self._name(address)))
+    def names(self, addresses: Sequence[str]) -> frozenset[str]:
+        """The prepared names that these stand for."""
+        return frozenset(name for address in addresses if (name := self._name(address)))
 
     def _name(self, address: str) -> str:
         local, _, domain = address.partition("@")
         name = local if domain.lower() in self.domains else f"{local}@{domain.lower()}"
         try:
-            return prepare(name.encode("ascii"), self.case)
+            return prepare(name.encode("utf-8"), self.case)
         except InvalidName:
             return ""
 
@@ -73,16 +75,18 @@ class CertificateAccounts:
     def __init__(
         self,
         addresses: AddressRule | None = None,
+        principals: AddressRule | None = None,
         subjects: CertificateMap | None = None,
         fingerprints: CertificateMap | None = None,
     ) -> None:
         """Each way that is used; None for one that is not."""
         self._addresses = addresses
+        self._principals = principals
         self._subjects = subjects
         self._fingerprints = fingerprints
 
     def verifies(self, credential: Any) -> bool:  # noqa: ARG002
-        return bool(self._addresses or self._subjects or self._fingerprints)
+        return bool(self._addresses or self._principals or self._subjects or self._fingerprints)
 
     def recognizes(self, credential: Any, channel: IChannel) -> bool:  # noqa: ARG002
         certificate = channel.certificate
@@ -123,7 +127,9 @@ class CertificateAccounts:
         if not found.for_clients:
             return names
         if self._addresses is not None:
-            names |= self._addresses.names(found)
+            names |= self._addresses.names(found.addresses)
+        if self._principals is not None:
+            names |= self._principals.names(found.principals)
         if self._subjects is not None:
             names |= self._subjects.names(found.subject)
         if self._fingerprints is not None:
@@ -150,9 +156,10 @@ class CertificatePlugin:
             raise ValueError("takes no argument; see [auth.certificate]")
         for wrong in self._wrong(options):
             raise ValueError(wrong)
-        domains = frozenset(domain.lower() for domain in options.domains)
+        rule = AddressRule(frozenset(domain.lower() for domain in options.domains), context.case)
         return CertificateAccounts(
-            AddressRule(domains, context.case) if "email" in options.by else None,
+            rule if "email" in options.by else None,
+            rule if "upn" in options.by else None,
             self._map(options.dn_map, subject_key, context),
             self._map(options.fingerprint_map, fingerprint_key, context),
         )
@@ -168,8 +175,8 @@ class CertificatePlugin:
         for way, file in (("dn", options.dn_map), ("fingerprint", options.fingerprint_map)):
             if (way in options.by) != bool(file):
                 wrong.append(f'{way}_map must be set if, and only if, "{way}" is in by')
-        if options.domains and "email" not in options.by:
-            wrong.append('domains are for "email" in by')
+        if options.domains and not {"email", "upn"} & set(options.by):
+            wrong.append('domains are for "email" and "upn" in by')
         return wrong
 
     def _wrong_file(self, option: str, file: str, key: Key, context: IBuildContext) -> list[str]:

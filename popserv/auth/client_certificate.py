@@ -19,6 +19,16 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(\.{_ATOM})*@{_LABEL}(\.{_LABEL})*")
 """Without quotes and address literals, so that there is one @ and one way to read it (RFC 5321 section 4.1.2)."""
+_WIDE_ATOM = r"[^.@\x00-\x20\x7f\"(),:;<>\[\\\]]+"
+_WIDE_ADDRESS = re.compile(rf"{_WIDE_ATOM}(\.{_WIDE_ATOM})*@{_LABEL}(\.{_LABEL})*")
+"""The same with a local part beyond ASCII."""
+
+SMTP_UTF8_MAILBOX = x509.ObjectIdentifier("1.3.6.1.5.5.7.8.9")
+"""The otherName for mail addresses beyond ASCII (RFC 9598 section 3)."""
+PRINCIPAL_NAME = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
+"""The otherName that Active Directory gives people; it has the form of an address and need not be one."""
+
+_UTF8_STRING = 0x0C
 
 
 class UnreadableCertificate(ValueError):
@@ -48,7 +58,10 @@ class Contents:
     """What a certificate says of its holder. Never its common name, which is no identifier of anything."""
 
     addresses: tuple[str, ...]
-    """rfc822Names of the subjectAltName that are plain mail addresses (RFC 5280 section 4.2.1.6)."""
+    """Those of the subjectAltName that are plain: rfc822Names (RFC 5280 section 4.2.1.6), and of otherNames those that
+    are addresses (RFC 9598)."""
+    principals: tuple[str, ...]
+    """The user principal names among the otherNames of the subjectAltName."""
     subject: x509.Name
     for_clients: bool
     """It has no extended key usage, or that of TLS clients is among them (RFC 5280 section 4.2.1.12)."""
@@ -59,7 +72,14 @@ def contents(certificate: bytes) -> Contents:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         extensions = parsed.extensions
-        return Contents(_addresses(extensions), parsed.subject, _for_clients(extensions))
+        names = _alternative_names(extensions)
+        addresses = tuple(filter(_ADDRESS.fullmatch, names.get_values_for_type(x509.RFC822Name))) if names else ()
+        return Contents(
+            addresses + _other_names(names, SMTP_UTF8_MAILBOX),
+            _other_names(names, PRINCIPAL_NAME),
+            parsed.subject,
+            _for_clients(extensions),
+        )
     except Exception as error:
         # The parser has many classes of errors, and none of them says more.
         raise UnreadableCertificate(type(error).__name__) from error
@@ -70,12 +90,31 @@ def fingerprint(certificate: bytes) -> str:
     return sha256(certificate).hexdigest()
 
 
-def _addresses(extensions: x509.Extensions) -> tuple[str, ...]:
+def _alternative_names(extensions: x509.Extensions) -> x509.SubjectAlternativeName | None:
     try:
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return ()
-    return tuple(filter(_ADDRESS.fullmatch, names.get_values_for_type(x509.RFC822Name)))
+        return None
+
+
+def _other_names(names: x509.SubjectAlternativeName | None, kind: x509.ObjectIdentifier) -> tuple[str, ...]:
+    """Those of this kind that have the form of an address."""
+    others = names.get_values_for_type(x509.OtherName) if names is not None else []
+    texts = [_utf8_string(other.value) for other in others if other.type_id == kind]
+    return tuple(filter(_WIDE_ADDRESS.fullmatch, texts))
+
+
+def _utf8_string(der: bytes) -> str:
+    """The text of a DER UTF8String of less than 256 octets; "" for anything else."""
+    head = 3 if der[1:2] == b"\x81" else 2
+    octets = der[head:]
+    whole = len(octets) == (der[head - 1] if len(der) >= head else -1)
+    if der[:1] != bytes([_UTF8_STRING]) or not whole or (head == 2 and len(octets) > 127):
+        return ""
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _for_clients(extensions: x509.Extensions) -> bool:

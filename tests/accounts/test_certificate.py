@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from cryptography import x509
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,7 +15,7 @@ from zope.interface.verify import verifyObject
 from popserv.accounts.certificate import CertificatePlugin, Options, plugin
 from popserv.auth.certificate_map import LOOK_SECONDS
 from popserv.auth.chain import CheckerChain, CredentialsRefused, UnknownAccount
-from popserv.auth.client_certificate import ClientCertificate
+from popserv.auth.client_certificate import PRINCIPAL_NAME, ClientCertificate
 from popserv.interfaces import IAccounts, IAuthorizes, ICapable, IClientCertificate, IRecognizes
 from popserv.net.channel import CLEAR
 from popserv.testing import MemoryAccounts
@@ -69,6 +70,15 @@ class Certificates(SynchronousTestCase):
         self.assertEqual(self.name(checker, issue("fred@EXAMPLE.org")), b"fred")
         self.assertEqual(self.name(checker, issue("fred@sub.example.org")), b"fred@sub.example.org")
         self.assertEqual(self.name(checker, issue("fred@notexample.org")), b"fred@notexample.org")
+
+    def test_EXT_003_principal_names_are_names_where_that_is_said(self) -> None:
+        principal = x509.OtherName(PRINCIPAL_NAME, b"\x0c\x10fred@example.org")
+        issued = issue("mail@example.net", names=[principal])
+        self.assertEqual(self.name(self.checker(by=("upn",)), issued), b"fred@example.org")
+        self.assertEqual(self.name(self.checker(by=("upn",), domains=("example.org",)), issued), b"fred")
+        self.assertEqual(self.name(self.checker(), issued), b"mail@example.net")
+        self.assertEqual(self.name(self.checker(by=("email", "upn")), issued, b"fred@example.org"), b"fred@example.org")
+        self.assertIs(self.refusal(self.checker(by=("upn",)), FRED), UnknownAccount)
 
     def test_EXT_003_a_subject_that_is_mapped(self) -> None:
         (self.directory / "subjects").write_text("fred CN=fred,O=Example,C=DE\n")

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popserv.accounts.certificate import AddressRule, CertificateAccounts
-from popserv.auth.client_certificate import ClientCertificate, UnreadableCertificate, contents, fingerprint
+from popserv.auth.client_certificate import (
+    PRINCIPAL_NAME,
+    SMTP_UTF8_MAILBOX,
+    ClientCertificate,
+    UnreadableCertificate,
+    contents,
+    fingerprint,
+)
 from popserv.auth.names import InvalidName, prepare
 from tests.client_certificates import issue, subject
 
@@ -63,6 +70,35 @@ def test_EXT_003_a_common_name_is_no_name() -> None:
 def test_EXT_003_an_address_that_can_be_read_in_two_ways_is_none(address: str) -> None:
     odd = x509.RFC822Name._init_without_validation(address)
     assert contents(issue("f@example.org", names=[odd]).der).addresses == ("f@example.org",)
+
+
+def other(kind: x509.ObjectIdentifier, text: bytes, tag: int = 0x0C) -> x509.OtherName:
+    length = bytes([len(text)]) if len(text) < 128 else bytes([0x81, len(text)])
+    return x509.OtherName(kind, bytes([tag]) + length + text)
+
+
+def test_EXT_003_other_names_that_are_addresses_or_principals() -> None:
+    wide = "jürgen.größe@example.org"
+    names = [other(SMTP_UTF8_MAILBOX, wide.encode()), other(PRINCIPAL_NAME, b"fred@ad.example.org")]
+    found = contents(issue("f@example.net", names=names).der)
+    assert found.addresses == ("f@example.net", wide)
+    assert found.principals == ("fred@ad.example.org",)
+    long = b"x" * 150 + b"@example.org"
+    assert contents(issue(names=[other(PRINCIPAL_NAME, long)]).der).principals == (long.decode(),)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        other(x509.ObjectIdentifier("1.2.3.4"), b"fred@example.org"),
+        other(PRINCIPAL_NAME, b"fred@example.org", tag=0x04),
+        other(PRINCIPAL_NAME, b"fr\xffed@example.org"),
+        *(other(PRINCIPAL_NAME, text) for text in (b"", b"fred", b"a@b@c", b"fr ed@x.org", b"f\0@x.org", b".f@x.org")),
+    ],
+)
+def test_EXT_003_other_names_that_are_nobody(odd: x509.OtherName) -> None:
+    found = contents(issue(names=[odd]).der)
+    assert (found.addresses, found.principals) == ((), ())
 
 
 def test_what_is_no_certificate() -> None:
