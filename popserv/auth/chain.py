@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from typing import Any
 
+import attrs
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin, UnhandledCredentials
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from zope.interface import implementer
@@ -19,7 +22,11 @@ from popserv.interfaces import (
     IChannel,
     IDummyCheck,
     IRecognizes,
+    IScramCredentials,
 )
+
+_BY_NAME = (IUsernamePassword, IUsernameHashedPassword, IScramCredentials)
+"""Credentials that are somebody's because of the name in them."""
 
 
 class UnknownAccount(UnauthorizedLogin):
@@ -33,6 +40,11 @@ class CredentialsRefused(UnauthorizedLogin):
 def nobody(_avatar_id: bytes, _authorization: bytes) -> bool:
     """Lets nobody act as somebody else."""
     return False
+
+
+def itself(name: bytes) -> Sequence[bytes]:
+    """For names that stand for nothing else."""
+    return [name]
 
 
 def can_check(checker: Any, credential: Any, channel: IChannel | None = None) -> bool:
@@ -58,12 +70,15 @@ class CheckerChain:
         checkers: Sequence[Any],
         may_act_as: Callable[[bytes, bytes], bool] = nobody,
         labels: Sequence[str] = (),
+        forms: Callable[[bytes], Sequence[bytes]] = itself,
     ) -> None:
         """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second. `labels`
-        are what a `popserv.auth.trail.Trail` calls the checkers."""
+        are what a `popserv.auth.trail.Trail` calls the checkers. `forms` gives the accounts that a prepared name may
+        stand for, in order; see `popserv.auth.naming.Naming`."""
         self._checkers = list(checkers)
         self._labels = list(labels) or [type(checker).__name__ for checker in checkers]
         self._may_act_as = may_act_as
+        self._forms = forms
         self.credentialInterfaces = list(
             {interface: None for checker in checkers for interface in checker.credentialInterfaces}
         )
@@ -82,6 +97,8 @@ class CheckerChain:
         authorization: bytes = getattr(credentials, "authorization", b"")
         if authorization in (b"", avatar_id):
             return avatar_id
+        if avatar_id in self._forms(authorization):
+            return avatar_id
         if not (isinstance(avatar_id, bytes) and self._may_act_as(avatar_id, authorization)):
             if (trail := getattr(credentials, "trail", None)) is not None:
                 trail.reason = "authorization"
@@ -97,9 +114,9 @@ class CheckerChain:
         if not takers:
             raise UnhandledCredentials("no checker takes these credentials")
         asked = getattr(credentials, "trail", None) or Trail()
-        for checker, label in takers:
+        for each, (checker, label) in product(self._named(credentials), takers):
             try:
-                avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, credentials)
+                avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, each)
             except CredentialsRefused:
                 asked.asked(label, "refused")
                 raise
@@ -117,20 +134,34 @@ class CheckerChain:
                 break
         raise UnauthorizedLogin("no checker knows this name")
 
+    def _named(self, credentials: Any) -> Sequence[Any]:
+        """The credentials, once with each name that theirs may stand for."""
+        if not (attrs.has(type(credentials)) and any(kind.providedBy(credentials) for kind in _BY_NAME)):
+            return [credentials]
+        try:
+            names = self._forms(credentials.username)
+        except ValueError:
+            return []
+        return [attrs.evolve(credentials, username=name) for name in names]
+
 
 @implementer(IAccountDirectory)
 class DirectoryChain:
-    """Asks each directory in order; the first that knows the name answers."""
+    """Asks each directory in order; the first that knows the name, or what it stands for, answers."""
 
-    def __init__(self, directories: Iterable[IAccountDirectory]) -> None:
+    def __init__(
+        self, directories: Iterable[IAccountDirectory], forms: Callable[[bytes], Sequence[bytes]] = itself
+    ) -> None:
+        """`forms` gives the accounts that a name may stand for, in order."""
         self._directories = list(directories)
+        self._forms = forms
 
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
         return ensureDeferred(self._ask(avatar_id))
 
     async def _ask(self, avatar_id: bytes) -> IAccount | None:
-        for directory in self._directories:
-            found = await directory.account(avatar_id)
+        for name, directory in product(self._forms(avatar_id), self._directories):
+            found = await directory.account(name)
             if found is not None:
                 return found
         return None

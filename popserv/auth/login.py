@@ -79,15 +79,18 @@ class LoginService:
         case: Literal["fold", "keep"] = "fold",
         throttle: FailureDelay | None = None,
         observer: ISessionObserver | None = None,
+        canonical: Callable[[bytes], bytes] = bytes,
         adapt: Callable[[Any], Deferred[IMaildrop]] | None = None,
     ) -> None:
-        """`adapt` makes an `IMaildrop` of a foreign `IMailboxPOP3`."""
+        """`canonical` gives the name that failures are counted by, however it was written; `adapt` makes an `IMaildrop`
+        of a foreign `IMailboxPOP3`."""
         self._portal = portal
         self._clock = clock
         self._now = steady(clock)
         self._case = case
         self._throttle = throttle
         self._observer = observer
+        self._canonical = canonical
         self._adapt = adapt
 
     def verifies(self, credential: Any, channel: IChannel | None = None) -> bool:
@@ -115,11 +118,14 @@ class LoginService:
             await self._refused(peer, name, trail, started)
             raise
         if self._throttle is not None:
-            self._throttle.record_success(peer.address, name)
+            self._throttle.record_success(peer.address, self._counted(name))
         logged_in = await self._open(result, name, peer)
         said = {"trace": trail.trace} if trail.trace else {}
         self._report("login", peer, logged_in.name, trail, **said)
         return logged_in
+
+    def _counted(self, name: str) -> str:
+        return self._canonical(name.encode("utf-8")).decode("utf-8")
 
     def _prepare(self, credentials: Any, peer: Peer, trail: Trail) -> Any:
         try:
@@ -191,6 +197,6 @@ class LoginService:
         self._report("refused", peer, name, trail, reason=trail.reason or "credentials")
         if self._throttle is None:
             return
-        delay = self._throttle.record_failure(peer.address, name) - (self._now() - started)
+        delay = self._throttle.record_failure(peer.address, self._counted(name)) - (self._now() - started)
         if delay > 0:
             await deferLater(self._clock, delay)

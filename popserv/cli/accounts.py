@@ -26,9 +26,10 @@ def database(config: Config) -> Database:
 
 def prepared(config: Config, name: str) -> str:
     """The account name that `name` stands for. Raises `InvalidName`."""
-    from popserv.auth.names import prepare
+    from popserv.auth.naming import Naming
 
-    return prepare(name.encode("utf-8", "surrogateescape"), config.auth.case)
+    naming = Naming(config.auth.case, config.auth.default_domain)
+    return naming.complete(name.encode("utf-8", "surrogateescape")).decode("utf-8")
 
 
 @contextmanager

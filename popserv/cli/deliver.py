@@ -113,7 +113,7 @@ def _deliver(config_file: Path | None, sender: str | None, user: str) -> None:
 
     config = load(config_file, serving=False)
     store = open_store(config, InlinePool())
-    recipients = Recipients(store.directory, store.prepare, (config.server.hostname, *config.lmtp.domains))
+    recipients = Recipients(store.directory, store.naming.forms)
     source = None if sender is None else sender.encode("utf-8", "surrogateescape")
     name = user.encode("utf-8", "surrogateescape")
     if sys.stdin is None:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import attrs
 
-from popserv.auth.names import prepare
 from popserv.interfaces import IAccountDirectory, IDelivery, ILogin, IMechanism, ISessionObserver
 from popserv.limits import Limits
 
@@ -46,9 +45,7 @@ class Listener:
     directory: IAccountDirectory | None = None
     """For delivery."""
     delivery: IDelivery | None = None
-    prepare: Callable[[bytes], str] = prepare
-    """`popserv.auth.names.prepare` with the configured case, for delivery."""
-    domains: Sequence[str] = ()
-    """Mail domains whose local parts are accounts, `hostname` among them."""
+    forms: Callable[[bytes], Sequence[bytes]] | None = None
+    """For delivery: the accounts that an address may stand for, see `popserv.auth.naming.Naming`."""
     message_octets: int = 100 * 1024 * 1024
     """The largest message that is taken in."""

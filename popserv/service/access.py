@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from hashlib import blake2b
 from os import urandom
 from pathlib import Path
@@ -18,6 +17,7 @@ from zope.interface import implementer
 from popserv.auth.account import Account
 from popserv.auth.chain import CheckerChain, DirectoryChain
 from popserv.auth.names import prepare
+from popserv.auth.naming import BrokenAliases, Naming, read_aliases
 from popserv.auth.policy import Policy, Rule
 from popserv.auth.success_cache import SuccessCache
 from popserv.interfaces import (
@@ -127,7 +127,7 @@ class OpenStore:
 
     directory: IAccountDirectory
     delivery: IDelivery
-    prepare: Callable[[bytes], str]
+    naming: Naming
 
 
 @attrs.frozen
@@ -136,17 +136,19 @@ class Accounts:
 
     checkers: Sequence[Any]
     directories: Sequence[IAccountDirectory]
+    naming: Naming = attrs.field(factory=Naming)
 
     def directory(self) -> IAccountDirectory:
-        """For delivery: only accounts that are known to exist."""
+        """For delivery: only accounts that are known to exist, by their own names."""
         return DirectoryChain(self.directories)
 
     def directory_after_login(self) -> IAccountDirectory:
         """For sessions: also accounts of checkers that can only let people in."""
         keepers = [checker for checker in self.checkers if not INamesOnly.providedBy(checker)]
+        known = DirectoryChain(self.directories, self.naming.vouched)
         if self.directories and len(self.directories) == len(keepers):
-            return self.directory()
-        return DirectoryChain([*self.directories, VouchedFor()])
+            return known
+        return DirectoryChain([known, VouchedFor()])
 
     def take(self, credential: Any) -> bool:
         """Whether some checker takes credentials of this interface, now or once its database has somebody for them."""
@@ -163,7 +165,7 @@ def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None
     if sum(map(IPublicMaildrop.providedBy, checkers)) > 1:
         raise ConfigErrors([("auth.checkers", "public: there can be one public maildrop, not several")])
     found = (directory_of(checker, context) for checker in checkers)
-    return Accounts(checkers, [directory for directory in found if directory is not None])
+    return Accounts(checkers, [directory for directory in found if directory is not None], naming(config))
 
 
 def _checkers(config: Config, context: IBuildContext) -> list[Any]:
@@ -230,7 +232,27 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
     labels = [text.partition(":")[0] for text in config.auth.checkers]
     if len(labels) != len(accounts.checkers):
         labels = []
-    return CheckerChain(accounts.checkers, lambda avatar_id, _other: avatar_id.decode("utf-8") in masters, labels)
+    return CheckerChain(
+        accounts.checkers,
+        lambda avatar_id, _other: avatar_id.decode("utf-8") in masters,
+        labels,
+        accounts.naming.forms,
+    )
+
+
+def naming(config: Config) -> Naming:
+    """How names stand for accounts. Raises `ConfigErrors`."""
+    domains = frozenset(map(str.lower, (config.server.hostname, *config.lmtp.domains)))
+    found = Naming(config.auth.case, config.auth.default_domain, domains)
+    if not config.auth.aliases:
+        return found
+    path = config.path(config.auth.aliases)
+    try:
+        return attrs.evolve(found, aliases=read_aliases(path, found))
+    except OSError as error:
+        raise ConfigErrors([("auth.aliases", f"{path}: {error.strerror}")]) from None
+    except BrokenAliases as error:
+        raise ConfigErrors([("auth.aliases", f"{path}: {problem}") for problem in error.problems]) from None
 
 
 def policy(config: Config) -> Policy:
@@ -246,11 +268,13 @@ def policy(config: Config) -> Policy:
 def _covered(name: str, config: Config) -> str:
     if name == "*":
         return name
-    return "@" + _prepared(name[1:], config) if name.startswith("@") else _prepared(name, config)
+    if name.startswith("@"):
+        return "@" + prepare(name[1:].encode("utf-8"), config.auth.case)
+    return _prepared(name, config)
 
 
 def _prepared(name: str, config: Config) -> str:
-    return prepare(name.encode("utf-8"), config.auth.case)
+    return Naming(config.auth.case, config.auth.default_domain).complete(name.encode("utf-8")).decode("utf-8")
 
 
 def _lower(mechanisms: Sequence[str]) -> frozenset[str]:
@@ -260,8 +284,8 @@ def _lower(mechanisms: Sequence[str]) -> frozenset[str]:
 def open_store(config: Config, pool: Pool) -> OpenStore:
     """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
     context = BuildContext.offline(config, pool)
-    directory = accounts(config, context).directory()
-    return OpenStore(directory, store(config, context), partial(prepare, case=config.auth.case))
+    found = accounts(config, context)
+    return OpenStore(found.directory(), store(config, context), found.naming)
 
 
 def store(config: Config, context: IBuildContext) -> StoreRouter:

@@ -54,6 +54,7 @@ def problems(config: Config) -> list[Problem]:
         *_certificates(config),
         *_client_certificates(config),
         *_accounts(config, context),
+        *_aliases(config),
         *_maildrop(config, context),
         *_endpoints(config),
     ]
@@ -138,6 +139,13 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
             reason = _reason(directory.account(NOBODY.encode("ascii")))
             if reason:
                 yield Problem(key, f"{text}: {reason}")
+
+
+def _aliases(config: Config) -> Iterator[Problem]:
+    try:
+        access.naming(config)
+    except ConfigErrors as errors:
+        yield from (Problem(key, message) for key, message in errors.errors)
 
 
 def _reason(work: Deferred[Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import attrs
@@ -12,7 +11,6 @@ from twisted.cred.portal import Portal
 from twisted.logger import Logger
 
 from popserv.auth.login import LoginService
-from popserv.auth.names import prepare
 from popserv.auth.policy import Gate, Ledger
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
@@ -123,8 +121,7 @@ class Composer:
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
             delivery=store,
-            prepare=partial(prepare, case=config.auth.case),
-            domains=(config.server.hostname, *config.lmtp.domains),
+            forms=accounts.naming.forms,
             message_octets=config.lmtp.message_octets,
             **_ways_in(config),
         )
@@ -150,6 +147,7 @@ class Composer:
             case=config.auth.case,
             throttle=self._throttle[1],
             observer=self._observer,
+            canonical=accounts.naming.canonical,
         )
 
     def _certificates(self, config: Config, accounts: access.Accounts) -> CertificateLookup | None:

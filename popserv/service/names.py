@@ -85,6 +85,14 @@ def check_account(name: str) -> None:
         raise ValueError(f"no account can have this name: {error}") from None
 
 
+def check_domain(domain: str) -> None:
+    """Raises `ValueError` unless names can have this domain; "" is none."""
+    if "@" in domain:
+        raise ValueError("is a domain, without @")
+    if domain:
+        check_account(f"a@{domain}")
+
+
 def check_accounts_covered(covered: str) -> None:
     """Raises `ValueError` unless it is a name, ``@domain``, or ``*`` for all accounts."""
     if covered != "*":

@@ -170,6 +170,11 @@ class Auth:
     """For so long a password that was right is not hashed again, unless the account changes; 0 is not at all."""
     case: Literal["fold", "keep"] = "fold"
     """Account names are prepared (SASLprep) and then folded to lower case, or kept."""
+    default_domain: str = attrs.field(default="", validator=_valid(names.check_domain))
+    """What names without a domain get, at login and for delivery: with "example.org", fred is fred@example.org."""
+    aliases: str = ""
+    """A file of other names for accounts, "alias: account" on each line. They are good for logins and for delivery, as
+    are names with +detail, and addresses in server.hostname and lmtp.domains for their local parts."""
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "accounts"})
 
 
@@ -233,7 +238,7 @@ class Lmtp:
     """Mail that comes in."""
 
     domains: tuple[str, ...] = ()
-    """Mail domains, besides server.hostname, whose local parts are account names."""
+    """Mail domains, besides server.hostname, whose local parts are account names, for delivery and logins alike."""
     message_octets: int = attrs.field(default=100 * 1024 * 1024, validator=_least(64 * 1024, " (RFC 5321)"))
     """The largest message that is taken in, in octets."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.auth.account import Account
-from popserv.auth.names import prepare
+from popserv.auth.naming import Naming
 from popserv.delivery.headers import received, return_path
 from popserv.delivery.intake import Intake
 from popserv.delivery.local import CHUNK, deliver
@@ -84,7 +83,7 @@ def result(work: Any) -> Any:
 
 
 def recipients(*names: str, domains: Iterable[str] = ("mail.example.org", "example.org"), broken: bool = False) -> Any:
-    return Recipients(Directory(names, broken), partial(prepare, case="fold"), tuple(domains))
+    return Recipients(Directory(names, broken), Naming(domains=frozenset(domains)).forms)
 
 
 # --- header fields

@@ -6,7 +6,6 @@ import smtplib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -23,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from popserv.auth.account import Account
-from popserv.auth.names import prepare
+from popserv.auth.naming import Naming
 from popserv.errors import MailSystemFull
 from popserv.interfaces import IAccount, IAccountDirectory, IDelivery, IIncoming, ISessionObserver
 from popserv.limits import Limits
@@ -149,8 +148,7 @@ def make_listener(delivery: Any, clock: Any, limits: Limits | None = None, **mor
         registry=Registry(limits, clock),
         directory=Names("ann", "bob"),
         delivery=delivery,
-        prepare=partial(prepare, case="fold"),
-        domains=("mail.example.org",),
+        forms=Naming(domains=frozenset({"mail.example.org"})).forms,
         **more,
     )
 

@@ -122,6 +122,15 @@ def test_each_checker_is_asked(directory: Path) -> None:
     assert [problem.key for problem in found(directory, ("", checkers))] == ["auth.checkers[1]", "auth.checkers[2]"]
 
 
+def test_aliases_are_read(directory: Path) -> None:
+    (directory / "aliases").write_text("postmaster: fred\nx\n")
+    change = "[maildrop]\n", '[auth]\naliases = "aliases"\n[maildrop]\n'
+    (problem,) = found(directory, change)
+    assert problem.key == "auth.aliases" and problem.message.endswith('aliases: line 2: must be "alias: account"')
+    (directory / "aliases").unlink()
+    assert found(directory, change)[0].message.endswith("aliases: No such file or directory")
+
+
 def test_the_place_of_maildrops(directory: Path) -> None:
     (problem,) = found(directory, ("mail/{user}", "mail/{usr}"))
     assert problem.key == "maildrop.location"
