@@ -15,6 +15,7 @@ from popserv.cli.accounts import complaints, database, prepared
 from popserv.cli.common import config_option, read_config
 
 _DAYS = re.compile(r"([0-9]{1,5})d")
+_PROTOCOL = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DAY_SECONDS = 86400
 
 
@@ -45,6 +46,17 @@ class Network(click.ParamType[Any]):
             self.fail("must be an address, or a network such as 192.0.2.0/24", param, ctx)
 
 
+class Protocol(click.ParamType[Any]):
+    """The name of a protocol."""
+
+    name = "PROTOCOL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not _PROTOCOL.fullmatch(value):
+            self.fail("must be a name such as pop3, imap or smtp, in lower case", param, ctx)
+        return str(value)
+
+
 @click.group("app-password")
 def app_password() -> None:
     """Passwords for single programs, beside an account's own."""
@@ -55,22 +67,39 @@ def app_password() -> None:
 @click.option("--label", required=True, help="What it is for; one of each label.")
 @click.option("--expires", type=Expiry(), help="When it stops working: 2027-01-31, or 90d from now.")
 @click.option("--network", "networks", multiple=True, type=Network(), help="Where it works from; may be repeated.")
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    default=("pop3",),
+    show_default=True,
+    type=Protocol(),
+    help="What it opens, where other services use the same database; may be repeated. Here only pop3 counts.",
+)
 @config_option
-def add(name: str, label: str, expires: float | None, networks: tuple[Any, ...], config_file: Path | None) -> None:
+def add(
+    name: str,
+    label: str,
+    expires: float | None,
+    networks: tuple[Any, ...],
+    protocols: tuple[str, ...],
+    config_file: Path | None,
+) -> None:
     """Make one for the account NAME and print it. It is kept nowhere and cannot be shown again."""
     from popserv.auth.app_passwords import AppPasswords
 
     config = read_config(config_file, serving=False)
     with complaints(name):
         passwords = AppPasswords(database(config))
-        click.echo(passwords.add(prepared(config, name), label, expires=expires, networks=networks))
+        kinds = tuple(dict.fromkeys(protocols))
+        click.echo(passwords.add(prepared(config, name), label, expires=expires, networks=networks, protocols=kinds))
 
 
 @app_password.command("list")
 @click.argument("name")
 @config_option
 def list_passwords(name: str, config_file: Path | None) -> None:
-    """Print label, expiry, networks and last use of each, separated by tabs; never the password."""
+    """Print label, expiry, networks, protocols and last use of each, separated by tabs; never the password."""
     from popserv.auth.app_passwords import AppPasswords
 
     config = read_config(config_file, serving=False)
@@ -79,7 +108,8 @@ def list_passwords(name: str, config_file: Path | None) -> None:
             networks = ",".join(map(str, each.networks))
             used = f"{each.last_used} {each.last_address}".strip()
             expires = each.expires or "never"
-            click.echo(f"{each.label}\texpires {expires}\t{networks or 'anywhere'}\tused {used or 'never'}")
+            where = f"{networks or 'anywhere'}\t{','.join(each.protocols)}"
+            click.echo(f"{each.label}\texpires {expires}\t{where}\tused {used or 'never'}")
 
 
 @app_password.command()

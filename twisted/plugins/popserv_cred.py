@@ -1,4 +1,4 @@
-"""popserv's account databases for every ``--auth`` of Twisted: ``sqlite:FILE``, ``passwd-file:FILE``."""
+"""popserv's account databases for every ``--auth`` of Twisted, those that an argument is enough for."""
 
 from typing import Any
 
@@ -12,10 +12,9 @@ from zope.interface import implementer
 class AccountsFactory:
     """One kind of account database; nothing of popserv is imported before a checker is wanted."""
 
-    argStringFormat = "FILE"
-
-    def __init__(self, name: str, interfaces: tuple[str, ...], authHelp: str) -> None:
+    def __init__(self, name: str, interfaces: tuple[str, ...], authHelp: str, argument: str = "FILE") -> None:
         self.authType = name
+        self.argStringFormat = argument
         self._interfaces = interfaces
         self.authHelp = authHelp
 
@@ -35,3 +34,6 @@ _SCRAM = tuple(f"popserv.interfaces.IScramSha{size}" for size in (1, 256, 512))
 
 sqlite = AccountsFactory("sqlite", (_PASSWORD, _SCRAM[1]), "The accounts that `popserv user add` makes.")
 passwd_file = AccountsFactory("passwd-file", (_PASSWORD, _HASHED, *_SCRAM), "A password file in Dovecot's format.")
+postgres = AccountsFactory(
+    "postgres", (_PASSWORD, _HASHED, *_SCRAM), "A PostgreSQL database, asked with popserv's own query.", "CONNINFO"
+)
