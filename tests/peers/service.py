@@ -62,7 +62,10 @@ class Served:
 
 @contextmanager
 def serving(directory: Path, configuration: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Run it with this text, `LISTEN` before it; it has to end by itself, with exit code 0."""
+    """Run it with this text, `LISTEN` before it; it has to end by itself, with exit code 0.
+
+    The text may have its own table `[maildrop]`.
+    """
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost", common_name="localhost")
     certificate.private_key_pem.write_to_path(directory / "key.pem")
@@ -70,7 +73,8 @@ def serving(directory: Path, configuration: str, environment: Mapping[str, str] 
     context = ssl.create_default_context()
     authority.configure_trust(context)
     file = directory / "popserv.toml"
-    file.write_text(LISTEN + configuration)
+    listen = LISTEN.partition("[maildrop]")[0] if "[maildrop]" in configuration else LISTEN
+    file.write_text(listen + configuration)
     command = [sys.executable, "-m", "popserv", "run", "--config", str(file)]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from tests.peers.programs import Server, folder_of, free_port, library, program
+from tests.peers.programs import Server, folder_of, free_port, program
 
 REALM = "EXAMPLE.ORG"
 FOREIGN = "EXAMPLE.NET"
@@ -115,7 +115,6 @@ class Realm:
 def running() -> Iterator[Realm]:
     """A KDC with fred, fred/admin and nora, and another fred in a realm that is trusted; and a keytab of pop/localhost
     and imap/localhost."""
-    library("gssapi")
     for name in ("krb5kdc", "kdb5_util", "kadmin.local", "kinit"):
         program(name)
     with folder_of(None) as folder:
