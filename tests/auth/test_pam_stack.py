@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from popserv.auth.pam_stack import NotReadable, modules, problems
 
-
 WORDS = ("auth", "-auth", "account", "required", "[a=1 b=2]", "[", "@include", "x.so", "#", "\\", "\n")
 
 
