@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,14 @@ class Served:
     log: list[str]
     clear: int = 0
     """The port of a listener for clear text and STLS, if the configuration has one."""
+
+    def logged(self, text: str, times: int = 1) -> str:
+        """What has been logged once `text` stands in it so many times."""
+        end = time.monotonic() + 20
+        while (said := "".join(self.log)).count(text) < times:
+            assert time.monotonic() < end, f"{text!r} did not come: {said}"
+            time.sleep(0.02)
+        return said
 
     def connect(self) -> poplib.POP3_SSL:
         """A connection over TLS."""
