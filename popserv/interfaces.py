@@ -347,8 +347,9 @@ class IKerberosExchange(IOurCredentials):
     def establish(acceptor: Any) -> Awaitable[str]:
         """The principal ("name@REALM") that the client has proved to be: an awaitable str.
 
-        `acceptor` is a `popserv.auth.kerberos.Acceptor`. Raises `popserv.errors.LoginRefused`, or another `PopError`
-        that breaks the exchange; let it pass.
+        Sets `authorization`, prepared, to the identity that the client asks for. `acceptor` is a
+        `popserv.auth.kerberos.Acceptor`. Raises `popserv.errors.LoginRefused`, or another `PopError` that breaks the
+        exchange; let it pass.
         """
 
 

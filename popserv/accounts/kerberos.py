@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from popserv.auth.chain import CredentialsRefused
@@ -62,14 +61,13 @@ class KerberosAccounts:
 
     credentialInterfaces = (IKerberosExchange,)
 
-    def __init__(self, acceptor: Acceptor, rule: PrincipalRule, able: bool) -> None:
-        """`able` is whether there is an acceptor credential; without one, GSSAPI is not announced."""
+    def __init__(self, acceptor: Acceptor, rule: PrincipalRule) -> None:
+        """While `acceptor` has no credential, GSSAPI is not announced."""
         self._acceptor = acceptor
         self._rule = rule
-        self._able = able
 
     def verifies(self, credential: Any) -> bool:  # noqa: ARG002
-        return self._able
+        return self._acceptor.able()
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         return ensureDeferred(self._check(credentials))
@@ -86,24 +84,20 @@ class KerberosAccounts:
 class KerberosPlugin:
     """See `popserv.interfaces.IAccounts`; the argument is the path of a keytab."""
 
-    log = Logger()
     options = Options
 
     def check(self, argument: str, options: Options, context: IBuildContext) -> list[str]:
         try:
-            wrong = _no_credential(_acceptor(argument, options, context))
+            wrong = _acceptor(argument, options, context).look()
         except ValueError as error:
             return [str(error)]
         return [wrong] if wrong else []
 
     def build(self, argument: str, options: Options, context: IBuildContext) -> KerberosAccounts:
-        """Raises `ValueError` for options that cannot be, and without gssapi. Reads the keytab."""
+        """Raises `ValueError` for options that cannot be, and without gssapi. Looks for the keytab."""
         acceptor = _acceptor(argument, options, context)
-        wrong = _no_credential(acceptor)
-        if wrong:
-            self.log.error("kerberos: GSSAPI is not offered: {reason}", reason=wrong)
-        rule = PrincipalRule(frozenset(options.realms), options.keep_realm, context.case)
-        return KerberosAccounts(acceptor, rule, not wrong)
+        acceptor.note(acceptor.look())
+        return KerberosAccounts(acceptor, PrincipalRule(frozenset(options.realms), options.keep_realm, context.case))
 
 
 def _acceptor(argument: str, options: Options, context: IBuildContext) -> Acceptor:
@@ -118,18 +112,7 @@ def _acceptor(argument: str, options: Options, context: IBuildContext) -> Accept
         raise ValueError(f"it needs gssapi, which the extra popserv[gssapi] brings: {error}") from error
     hosts = frozenset(host.lower() for host in options.hosts or (context.hostname,))
     pool = context.pool("kerberos", options.threads, QUEUE)
-    return Acceptor(str(context.path(argument)), options.service, hosts, pool)
-
-
-def _no_credential(acceptor: Acceptor) -> str:
-    """Why there is no acceptor credential; "" if there is one."""
-    from popserv.auth.kerberos import NoCredential
-
-    try:
-        acceptor.credential()
-    except NoCredential as error:
-        return str(error)
-    return ""
+    return Acceptor(str(context.path(argument)), options.service, hosts, pool, context.reactor)
 
 
 plugin = KerberosPlugin()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import gssapi
 from gssapi.raw import GSSError
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from popserv.errors import LoginRefused, SystemTrouble
+from popserv.errors import Busy, LoginRefused, SystemTrouble
 from popserv.pools import Pool
+
+LOOK_SECONDS = 10.0
+"""How old what is known of the keytab may be before it is looked at again."""
 
 KRB5 = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2")
 
@@ -27,12 +32,31 @@ class Acceptor:
 
     log = Logger()
 
-    def __init__(self, keytab: str, service: str, hosts: frozenset[str], pool: Pool) -> None:
+    def __init__(self, keytab: str, service: str, hosts: frozenset[str], pool: Pool, clock: IReactorTime) -> None:
         """`keytab` is a path. A ticket has to be for ``service/host`` with one of `hosts`, in lower case."""
         self._keytab = keytab
         self._service = service
         self._hosts = hosts
         self._pool = pool
+        self._clock = clock
+        self._looked = -LOOK_SECONDS
+        self._wrong = ""
+
+    def able(self) -> bool:
+        """Whether there was a credential when that was last seen. Looks again, in a thread, every `LOOK_SECONDS`."""
+        now = self._clock.seconds()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._pool.run(self.look).addCallbacks(self.note, lambda failure: failure.trap(Busy))
+        return not self._wrong
+
+    def look(self) -> str:
+        """Why there is no credential; "" if there is one. Blocks."""
+        try:
+            self.credential()
+        except NoCredential as error:
+            return str(error)
+        return ""
 
     def credential(self) -> Any:
         """For any name in the keytab, and for Kerberos V5 only (RFC 4752 section 3.2). Blocks.
@@ -49,16 +73,12 @@ class Acceptor:
         return Acceptance(self)
 
     def start(self) -> Any:
-        """A security context to feed tokens to. Blocks. Raises `SystemTrouble`, which is logged."""
-        try:
-            return gssapi.SecurityContext(creds=self.credential(), usage="accept")
-        except NoCredential as error:
-            self.log.error("kerberos: no acceptor credential: {reason}", reason=str(error))
-            raise SystemTrouble() from None
+        """A security context to feed tokens to. Blocks. Raises `NoCredential`."""
+        return gssapi.SecurityContext(creds=self.credential(), usage="accept")
 
     def run(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """In a thread. What GSSAPI does not like is `LoginRefused`; the log has the reason."""
-        return self._pool.run(self._guarded, function, *arguments)
+        """In a thread. What GSSAPI does not like is `LoginRefused`, no credential `SystemTrouble`; the log has why."""
+        return self._pool.run(self._guarded, function, *arguments).addErrback(self._without)
 
     def _guarded(self, function: Callable[..., T], *arguments: Any) -> T:
         try:
@@ -66,6 +86,20 @@ class Acceptor:
         except GSSError as error:
             self.log.info("kerberos: refused: {reason}", reason=ascii(error.gen_message()))
             raise LoginRefused() from None
+
+    def _without(self, failure: Failure) -> NoReturn:
+        failure.trap(NoCredential)  # type: ignore[no-untyped-call]
+        self.note(str(failure.value))
+        raise SystemTrouble() from failure.value
+
+    def note(self, wrong: str) -> None:
+        """What a look has shown. Told to the log when it changes, and not with each look."""
+        if wrong != self._wrong:
+            self._wrong = wrong
+            if wrong:
+                self.log.error("kerberos: GSSAPI is not offered: {reason}", reason=wrong)
+            else:
+                self.log.info("kerberos: GSSAPI is offered again")
 
     def is_for_us(self, target: str) -> bool:
         """Whether a principal is this service's on one of its hosts."""

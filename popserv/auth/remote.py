@@ -12,7 +12,10 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 from weakref import finalize
 
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from popserv.errors import SystemBroken, SystemTrouble
 from popserv.pools import Pool
@@ -144,6 +147,28 @@ class Remote:
         """
         deadline = monotonic() + self._seconds
         return await answered(self._standing.watch(self._pool.run(_in_time, deadline, function, *arguments)))
+
+
+class Impatient:
+    """A pool for calls that may hang: after so many seconds nobody waits for one any more.
+
+    It keeps its thread, so that no more of them pile up than the pool has room for.
+    """
+
+    def __init__(self, pool: Pool, clock: IReactorTime, seconds: float) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._seconds = seconds
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """As `popserv.pools.Pool`; fails with `Unavailable` when it is too late."""
+        answer: Deferred[T] = Deferred()
+        self._pool.run(function, *arguments).chainDeferred(answer)
+        return answer if answer.called else answer.addTimeout(self._seconds, self._clock, _too_late)
+
+
+def _too_late(_cancelled: Any, seconds: float) -> Failure:
+    return Failure(Unavailable(f"it is too slow: no answer in {seconds:g} s"))  # type: ignore[no-untyped-call]
 
 
 def _in_time(deadline: float, function: Callable[..., T], *arguments: Any) -> T:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from errno import EADDRINUSE
+from itertools import islice
 from pathlib import Path
 from stat import S_ISSOCK
 from typing import Any
@@ -16,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from popserv.auth.account import Account
+from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
 from popserv.service import access, certificate
 from popserv.service.access import BuildContext
@@ -28,6 +31,9 @@ from popserv.service.schema import Config
 
 NOBODY = "popserv-check"
 """An account that is asked for to see whether asking works."""
+
+MOST_USERS = 1000
+"""Users of this host whose homes are looked at."""
 
 SMTP_PORT = 25
 
@@ -171,6 +177,41 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
     reason = _reason(looked)
     if reason and "{home}" not in location:
         yield Problem("maildrop.location", f"{location}: {reason}")
+    if "{home}" in location:
+        yield from _homes(config, context)
+
+
+def _homes(config: Config, context: BuildContext) -> Iterator[Problem]:
+    """Whether this user may work in the homes of others: of the users of this host, as far as they have accounts."""
+    try:
+        directory = access.accounts(config, context).directory()
+    except ConfigErrors:
+        return
+    place = config.maildrop.location.partition(":")[2]
+    for user in islice(pwd.getpwall(), MOST_USERS):
+        found: list[Any] = []
+        failed: list[Any] = []
+        directory.account(user.pw_name.encode()).addCallbacks(found.append, failed.append)
+        if failed:
+            return
+        account = found[0]
+        if account is None or account.location or account.home != user.pw_dir or not Path(account.home).is_dir():
+            continue
+        maildrop = Path(expand(place, account))
+        if not _is_ours_to_change(maildrop):
+            message = f"{maildrop}: this user has no right to work there, so {user.pw_name} cannot read mail"
+            yield Problem("maildrop.location", message)
+            return
+
+
+def _is_ours_to_change(path: Path) -> bool:
+    """Whether this user may make it, or work in it if it is there."""
+    try:
+        while not path.exists():
+            path = path.parent
+    except PermissionError:
+        return False
+    return os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
 
 
 def _endpoints(config: Config) -> Iterator[Problem]:

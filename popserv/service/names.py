@@ -13,7 +13,7 @@ LATER = "this version of popserv does not have it"
 
 _LATER: Mapping[str, frozenset[str]] = {
     "protocols": frozenset({"pop2", "pop1", "kpop"}),
-    "accounts": frozenset({"pam"}),
+    "accounts": frozenset(),
     "extensions": frozenset(),
     "stores": frozenset({"mbox", "postgres"}),
     "sasl": frozenset(),

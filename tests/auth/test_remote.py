@@ -5,11 +5,12 @@ from __future__ import annotations
 from time import monotonic
 
 import pytest
-from twisted.internet.defer import ensureDeferred
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from popserv.auth.remote import Connections, Misconfigured, Remote, Unavailable, first_line
+from popserv.auth.remote import Connections, Impatient, Misconfigured, Remote, Unavailable, first_line
 from popserv.auth.typical import MOST_KINDS, Typical
 from popserv.errors import SystemBroken, SystemTrouble
 from popserv.pools import InlinePool
@@ -174,3 +175,41 @@ def test_kinds_are_bounded():
     for number in range(MOST_KINDS + 10):
         typical.see(f"{{S{number}}}x")
     assert typical.example(lambda stored: stored.startswith(f"{{S{MOST_KINDS}}}")) is None
+
+
+class HeldPool:
+    """Answers when it is told to."""
+
+    def __init__(self):
+        self.waiting = Deferred()
+
+    def run(self, function, *arguments):
+        return self.waiting
+
+
+class ImpatientTests(SynchronousTestCase):
+    def setUp(self):
+        self.held, self.clock = HeldPool(), Clock()
+        self.answer = Impatient(self.held, self.clock, 3.0).run(int)
+
+    def test_an_answer_in_time_is_the_answer(self):
+        self.clock.advance(2.9)
+        self.held.waiting.callback(7)
+        assert self.successResultOf(self.answer) == 7
+        assert self.clock.getDelayedCalls() == []
+
+    def test_a_failure_in_time_is_the_failure(self):
+        self.held.waiting.errback(Unavailable("the line is dead"))
+        assert str(self.failureResultOf(self.answer, Unavailable).value) == "the line is dead"
+        assert self.clock.getDelayedCalls() == []
+
+    def test_after_that_it_is_unavailable_whatever_comes(self):
+        for late in ("callback", "errback"):
+            self.setUp()
+            self.clock.advance(3.1)
+            assert "too slow" in str(self.failureResultOf(self.answer, Unavailable).value)
+            getattr(self.held.waiting, late)(Unavailable("late"))
+            assert self.held.waiting.called
+
+    def test_what_is_done_at_once_needs_no_clock(self):
+        assert self.successResultOf(Impatient(InlinePool(), None, 3.0).run(int, "7")) == 7

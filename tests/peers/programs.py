@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
@@ -27,9 +29,23 @@ def program(name: str, *folders: str) -> str:
                 return str(path / name)
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        stop = pytest.fail if os.environ.get("POPSERV_REQUIRE_PEERS") == "1" else pytest.skip
-        stop(f"{name} is not installed")
+        missing(name)
     return found
+
+
+def library(name: str) -> Any:
+    """The module of this name, which an extra brings; without it as `program`, for a whole test module."""
+    try:
+        return import_module(name)
+    except ImportError:
+        missing(name)
+
+
+def missing(name: str) -> NoReturn:
+    """Skip the test, or the module that is being collected; or let it fail where every peer has to be there."""
+    if os.environ.get("POPSERV_REQUIRE_PEERS") == "1":
+        pytest.fail(f"{name} is not installed")
+    pytest.skip(f"{name} is not installed", allow_module_level=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,6 +196,30 @@ def test_permissions_are_those_of_the_user_it_runs_as() -> None:
             "maildrop.location",
             "listen[1].endpoint",
         ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_homes_of_others_need_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        home = directory / "home"
+        home.mkdir(mode=0o700)
+        users = [("root", "/root"), ("fred", str(home)), ("gone", str(directory / "none")), ("joe", str(directory))]
+        entries = [pwd.struct_passwd((user, "x", 2000, 2000, "", place, "")) for user, place in users]
+        monkeypatch.setattr(pwd, "getpwall", lambda: entries)
+        # joe's account has another home than joe has here, so nothing is said of it.
+        homes = {"fred": home, "gone": directory / "none", "joe": "/"}
+        (directory / "users").write_text("".join(f"{user}:{{PLAIN}}x::::{place}\n" for user, place in homes.items()))
+        configured = GOOD.replace("maildir:mail/{user}", "maildir:{home}/Maildir")
+        (directory / "popserv.toml").write_text(configured + '[auth]\ncheckers = ["passwd-file:users"]\n')
+        (told,) = problems(load(directory / "popserv.toml"))
+        assert told.key == "tls.certificate"
+        assert "maildrop.location" in keys_for_nobody(directory)
+        home.chmod(0o777)
+        assert "maildrop.location" not in keys_for_nobody(directory)
+        (home / "Maildir").mkdir(mode=0o700)
+        assert "maildrop.location" in keys_for_nobody(directory)
 
 
 def test_LM_001_lmtp_is_not_at_port_25(directory: Path) -> None:

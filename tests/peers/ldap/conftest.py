@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from tests.peers.ldap.server import Slapd, running
+if TYPE_CHECKING:
+    from tests.peers.ldap.server import Slapd
 
 
 @pytest.fixture(scope="session")
@@ -19,5 +21,8 @@ def authority() -> trustme.CA:
 @pytest.fixture(scope="session")
 def slapd(authority: trustme.CA) -> Iterator[Slapd]:
     """A running server."""
+    # Not before tests ask for it: without python-ldap they are skipped, and this file is read nevertheless.
+    from tests.peers.ldap.server import running
+
     with running(authority) as server:
         yield server

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import ldap
-import ldap.dn
-import ldap.modlist
 import trustme
 
-from tests.peers.programs import Server, folder_of, free_port, program, unprivileged
+from tests.peers.programs import Server, folder_of, free_port, library, program, unprivileged
+
+ldap = library("ldap")
+library("ldap.dn")
+library("ldap.modlist")
 
 BASE = "dc=example,dc=org"
 PEOPLE = f"ou=people,{BASE}"

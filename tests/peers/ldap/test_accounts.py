@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ldap
 import pytest
 import trustme
 from twisted.logger import globalLogPublisher
@@ -17,7 +16,7 @@ from popserv.interfaces import IAccounts
 from popserv.testing.backend_contract import BackendContract
 from tests.accounts.context import Context
 from tests.peers.ldap.cases import LdapCase
-from tests.peers.ldap.server import BASE, PEOPLE
+from tests.peers.ldap.server import BASE, PEOPLE, ldap
 
 DN = f"uid={{user}},{PEOPLE}"
 
