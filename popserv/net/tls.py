@@ -47,7 +47,12 @@ class TLSLayer(TLSMemoryBIOProtocol):
             else:
                 if not self._aborted:
                     ProtocolWrapper.dataReceived(self, octets)  # type: ignore[no-untyped-call]
-        self._flushSendBIO()  # type: ignore[no-untyped-call]
+        self._flushSendBIO()
+
+    def _flushSendBIO(self) -> None:
+        # Where our half below is closed already, a peer's close_notify ends the connection within the call above.
+        if self._tlsConnection is not None:
+            super()._flushSendBIO()  # type: ignore[no-untyped-call]
 
     def _finished_by_peer(self) -> None:
         protocol = IHalfCloseableProtocol(self.wrappedProtocol, None)

@@ -202,7 +202,18 @@ def test_application_passwords_from_beginning_to_end(config: Path) -> None:
         1,
         "popserv: 'fred': there is an application password of this label already\n",
     )
-    more = ("--network", "192.0.2.0/24", "--network", "2001:db8::1", "--expires", "90d", "--protocol", "imap", "--protocol", "pop3")
+    more = (
+        "--network",
+        "192.0.2.0/24",
+        "--network",
+        "2001:db8::1",
+        "--expires",
+        "90d",
+        "--protocol",
+        "imap",
+        "--protocol",
+        "pop3",
+    )
     assert invoke("user", "app-password", "add", "fred", "--label", "scanner", *more, *where).exit_code == 0
     lines = sorted(invoke("user", "app-password", "list", "fred", *where).output.splitlines())
     assert lines[0] == "phone\texpires 2099-01-31 00:00:00\tanywhere\tpop3\tused never"
@@ -212,7 +223,10 @@ def test_application_passwords_from_beginning_to_end(config: Path) -> None:
     assert invoke("user", "app-password", "remove", "fred", "phone", *where).exit_code == 1
 
 
-@pytest.mark.parametrize("option", [("--expires", "soon"), ("--expires", "2027-13-01"), ("--network", "192.0.2.1/24"), ("--protocol", "POP 3")])
+@pytest.mark.parametrize(
+    "option",
+    [("--expires", "soon"), ("--expires", "2027-13-01"), ("--network", "192.0.2.1/24"), ("--protocol", "POP 3")],
+)
 def test_application_passwords_with_nonsense(config: Path, option: tuple[str, str]) -> None:
     add(config, "fred")
     done = invoke("user", "app-password", "add", "fred", "--label", "x", *option, "--config", config)

@@ -98,6 +98,18 @@ def test_the_sdist_holds_what_a_build_needs(built: Built) -> None:
     assert needed - built.sdist_files() == set()
 
 
+def test_the_sdist_holds_what_a_packager_needs(built: Built) -> None:
+    folders = ("etc", "docs", "examples", "tests", "bench")
+    wanted = {
+        path.relative_to(built.tree).as_posix()
+        for folder in folders
+        for path in (built.tree / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "etc/pam.d/popserv" in wanted
+    assert (wanted | {"run-tests", "tox.ini", "SECURITY.md"}) - built.sdist_files() == set()
+
+
 @pytest.mark.parametrize("archive", ["wheel", "sdist"])
 def test_nothing_shadows_twisted(built: Built, archive: str) -> None:
     # Either file would make Python take our folder for Twisted, or hide every other plug-in.

@@ -226,6 +226,20 @@ class Tls(Served):
         self.assertTrue(said.startswith(b"+OK capability list follows\r\n"), "no second greeting")
         self.assertTrue(said.endswith(b"..dot\r\n.\r\n+OK bye\r\n"))
 
+    async def test_TLS_022_a_peer_that_answers_close_notify_leaves_no_defect_behind(self) -> None:
+        def talk(client: socket.socket) -> bytes:
+            secure = secured(client)
+            secure.sendall(LOGIN + b"QUIT\r\n")
+            said = b""
+            while chunk := secure.recv(1000):
+                said += chunk
+            secure.unwrap().close()
+            return said
+
+        self.assertTrue((await self.client(talk, self.listen_tls())).endswith(b"+OK bye\r\n"))
+        await self.wait_until_empty()
+        self.assertEqual(self.events.named("closed")[0]["why"], "quit")
+
     async def test_SEC_001_commands_behind_stls_in_one_segment(self) -> None:
         def talk(client: socket.socket) -> bytes:
             client.sendall(b"STLS\r\nUSER fred\r\nPASS secret\r\n")

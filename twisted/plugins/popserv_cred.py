@@ -37,3 +37,4 @@ passwd_file = AccountsFactory("passwd-file", (_PASSWORD, _HASHED, *_SCRAM), "A p
 postgres = AccountsFactory(
     "postgres", (_PASSWORD, _HASHED, *_SCRAM), "A PostgreSQL database, asked with popserv's own query.", "CONNINFO"
 )
+pam = AccountsFactory("pam", (_PASSWORD,), "The accounts of this host, with passwords that PAM checks.", "SERVICE")
