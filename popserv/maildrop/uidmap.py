@@ -77,6 +77,10 @@ class UidMap:
         """What is in the map for `name` and has not been removed, oldest first."""
         return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id not in self._removed]
 
+    def is_removed(self, unique_id: bytes) -> bool:
+        """Whether the message that had this id is known to be gone."""
+        return unique_id in self._removed
+
     def add(self, mappings: Iterable[Mapping]) -> None:
         """Put these into the map for good. Raises `OSError`, and then none of them is there."""
         self._append(b"".join([mapping.line() for mapping in mappings]))
