@@ -27,6 +27,8 @@ class Place:
     mbox: bytes
     control: bytes
     """The directory of what popserv itself keeps of this mbox."""
+    in_place: bool = False
+    """Whether messages are cut out of the file where it is, or another file takes its place."""
 
 
 def open_control(place: Place) -> int:

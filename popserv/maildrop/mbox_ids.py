@@ -7,10 +7,10 @@ of a message is the id that its digest gives.
 
 from __future__ import annotations
 
-from base64 import b32encode
+from base64 import b32decode, b32encode
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 
 from twisted.logger import Logger
 
@@ -25,6 +25,14 @@ log = Logger()
 def natural_id(digest: bytes) -> bytes:
     """The unique-id that a digest gives."""
     return from_name(b32encode(digest).rstrip(b"="))
+
+
+def _digest_of(name: bytes) -> bytes:
+    """The digest that gives this id; b"" if none does."""
+    try:
+        return b32decode(name + b"=" * (-len(name) % 8))
+    except ValueError:
+        return b""
 
 
 class Ids:
@@ -52,21 +60,22 @@ def identify(control: int, survey: Survey) -> Ids:
     except FileNotFoundError:
         return Ids(survey, {}, frozenset())
     with closing(uid_map):
+        names = uid_map.names | uid_map.removed
+        noted = equal.union(map(_digest_of, names))
         groups: dict[bytes, list[int]] = {}
         for index, digest in digests.items():
-            name = natural_id(digest)
-            if digest in equal or name in uid_map.names or uid_map.is_removed(name):
-                groups.setdefault(name, []).append(index)
-        return _assign(uid_map, survey, groups)
+            if digest in noted:
+                groups.setdefault(natural_id(digest), []).append(index)
+        return _assign(uid_map, names, survey, groups)
 
 
-def _assign(uid_map: UidMap, survey: Survey, groups: Mapping[bytes, list[int]]) -> Ids:
+def _assign(uid_map: UidMap, names: set[bytes], survey: Survey, groups: Mapping[bytes, list[int]]) -> Ids:
     others: dict[int, bytes] = {}
     fresh: dict[int, uidmap.Mapping] = {}
     gone: list[bytes] = []
     for name, indices in groups.items():
         known = [mapping.unique_id for mapping in uid_map.living(name)]
-        if name not in uid_map.names and not uid_map.is_removed(name):
+        if name not in names:
             fresh[indices[0]] = _mapping(name, name)
             known = [name]
         others.update(zip(indices, known, strict=False))
@@ -93,16 +102,15 @@ def _kept(uid_map: UidMap, fresh: Mapping[int, uidmap.Mapping], gone: list[bytes
     return frozenset()
 
 
-def retire(control: int, unique_ids: Iterable[bytes]) -> None:
-    """Note that these ids must not be given again. Raises `OSError`."""
+@contextmanager
+def retired(control: int, unique_ids: Iterable[bytes]) -> Iterator[Callable[[], None]]:
+    """Note that these ids must not be given again; what it gives is called if they stay with their messages.
+
+    Raises `OSError`.
+    """
     with closing(UidMap(control, create=True)) as uid_map:
         uid_map.remove(unique_ids)
-
-
-def revive(control: int, ids: Ids, survey: Survey, indices: Iterable[int]) -> None:
-    """These messages are still there and keep their ids. Raises `OSError`."""
-    with closing(UidMap(control, create=True)) as uid_map:
-        uid_map.add([_mapping(ids.of(index), natural_id(survey.digest(index))) for index in indices])
+        yield uid_map.take_back
 
 
 def _mapping(unique_id: bytes, name: bytes) -> uidmap.Mapping:

@@ -21,8 +21,7 @@ from popserv.maildrop.mbox_journal import (
 )
 from popserv.maildrop.mbox_lines import Format, make_from_line, quoting
 from popserv.maildrop.mbox_locks import Locked, MboxLocks
-from popserv.maildrop.mbox_octets import CHUNK
-from popserv.maildrop.mbox_rewrite import write_all
+from popserv.maildrop.mbox_octets import CHUNK, write_all, write_at
 
 _LEAD = b"\n\n"
 _DRAFT = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,11 +123,9 @@ class MboxDraft:
     def _copy(self, head: Head, locked: Locked) -> None:
         source, target = head.start, head.length
         while chunk := os.pread(self._file, CHUNK, source):
+            write_at(locked.descriptor, chunk, target)
             source += len(chunk)
-            while chunk:
-                count = os.pwrite(locked.descriptor, chunk, target)
-                chunk = chunk[count:]
-                target += count
+            target += len(chunk)
             locked.refresh()
 
     def _close(self) -> None:

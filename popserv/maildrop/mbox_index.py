@@ -16,6 +16,7 @@ import attrs
 
 from popserv.maildrop.mbox_digest import DIGEST_OCTETS
 from popserv.maildrop.mbox_lines import Format
+from popserv.maildrop.mbox_octets import Octets, write_all
 from popserv.maildrop.mbox_survey import Stamp, Survey
 
 INDEX_NAME = "popserv.index"
@@ -33,8 +34,11 @@ def load(folder: int, form: Format) -> Survey | None:
     """What was known; None if nothing was, or nothing that can be used. Never raises."""
     try:
         descriptor = os.open(INDEX_NAME, _READ, dir_fd=folder)
-        with open(descriptor, "rb") as file:
-            octets = memoryview(file.read())
+        try:
+            found = Octets(descriptor, os.fstat(descriptor).st_size)
+            octets = memoryview(found.get(0, found.size))
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     if len(octets) < _HEAD.size + _SUM_OCTETS or _sum(octets[:-_SUM_OCTETS]) != octets[-_SUM_OCTETS:]:
@@ -62,12 +66,12 @@ def save(folder: int, form: Format, survey: Survey, now: float) -> None:
     with suppress(OSError):
         descriptor = os.open(_NEW_NAME, _WRITE, 0o600, dir_fd=folder)
         try:
-            with open(descriptor, "wb") as file:
-                file.write(octets)
-                file.write(_sum(octets))
+            write_all(descriptor, octets + _sum(octets))
             os.rename(_NEW_NAME, INDEX_NAME, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError:
             os.unlink(_NEW_NAME, dir_fd=folder)
+        finally:
+            os.close(descriptor)
 
 
 def drop(control: bytes) -> None:

@@ -17,10 +17,11 @@ import attrs
 from twisted.logger import Logger
 
 from popserv.maildrop.mbox_control import Place
+from popserv.maildrop.mbox_in_place import undo
 from popserv.maildrop.mbox_lines import FROM_LINE_OCTETS, from_line_end
 from popserv.maildrop.mbox_locks import Locked, MboxLocks
 from popserv.maildrop.mbox_octets import Octets
-from popserv.maildrop.mbox_rewrite import rewrite
+from popserv.maildrop.mbox_rewrite import cut, is_replaced
 
 JOURNAL_NAME = "popserv.journal"
 
@@ -67,6 +68,7 @@ def locked_mbox(place: Place, control: int, locks: MboxLocks) -> Iterator[Locked
 
 def _is_recovered(place: Place, control: int, locked: Locked) -> bool:
     """Whether the mbox is in order now; False if there is another file in its place and it has to be locked again."""
+    undo(control, locked)
     try:
         journal = os.open(JOURNAL_NAME, _READ, dir_fd=control)
     except FileNotFoundError:
@@ -78,13 +80,12 @@ def _is_recovered(place: Place, control: int, locked: Locked) -> bool:
     if torn is not None:
         log.warn("a delivery to {path!r} was broken off: {octets} octets go", path=place.mbox, octets=torn[1] - torn[0])
         if torn[1] < os.fstat(locked.descriptor).st_size:
-            rewrite(place.mbox, locked, [torn])
-            finish_journal(control)
-            return False
-        os.ftruncate(locked.descriptor, torn[0])
-        os.fsync(locked.descriptor)
+            cut(place, control, locked, [torn])
+        else:
+            os.ftruncate(locked.descriptor, torn[0])
+            os.fsync(locked.descriptor)
     finish_journal(control)
-    return True
+    return not is_replaced(place.mbox, locked)
 
 
 def _torn(journal: int, mbox: int) -> tuple[int, int] | None:

@@ -34,6 +34,7 @@ HAS_FCNTL = hasattr(fcntl, "F_OFD_SETLK")
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 _FLOCK = struct.Struct("@hhqqi0q")
 _OURS = b" popserv\n"
 
@@ -136,7 +137,7 @@ class MboxLocks:
 
     def _dotlock(self, name: bytes, locked: Locked, stack: ExitStack) -> None:
         try:
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o644)
+            descriptor = _make(name)
         except FileExistsError:
             _break_stale(name, self.now())
             raise _Held from None
@@ -147,10 +148,33 @@ class MboxLocks:
             raise
         stack.callback(_remove, name, descriptor)
         locked.guard(descriptor)
-        # Whether it is left over the kernel tells, by this lock on it; the process id is for other programs.
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(OSError):
-            os.write(descriptor, b"%d" % os.getpid() + _OURS)
+
+
+def _make(name: bytes) -> int:
+    """Make a dotlock, which at no time is there without what is in it. Raises `OSError`."""
+    try:
+        descriptor = os.open(os.path.dirname(name), os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in _NO_TMPFILE:
+            raise
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o644)
+        _sign(descriptor)
+        return descriptor
+    try:
+        _sign(descriptor)
+        # With a directory given, even one that is not looked at, the symbolic link is followed.
+        os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor, follow_symlinks=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _sign(descriptor: int) -> None:
+    # Whether it is left over the kernel tells, by this lock on it; the process id is for other programs.
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(OSError):
+        os.write(descriptor, b"%d" % os.getpid() + _OURS)
 
 
 def _lock_descriptor(kind: Kind, locked: Locked) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from twisted.logger import Logger
 
 from popserv.errors import PopError
 from popserv.maildrop import mbox_index
 from popserv.maildrop.mbox_control import open_control
-from popserv.maildrop.mbox_ids import Ids, retire, revive
+from popserv.maildrop.mbox_ids import Ids, retired
+from popserv.maildrop.mbox_in_place import NotDurable
 from popserv.maildrop.mbox_journal import locked_mbox
 from popserv.maildrop.mbox_locks import Locked, MboxLocks
 from popserv.maildrop.mbox_octets import Octets
 from popserv.maildrop.mbox_reader import Source
-from popserv.maildrop.mbox_rewrite import is_replaced, rewrite
+from popserv.maildrop.mbox_rewrite import cut
 from popserv.maildrop.mbox_survey import Stamp, Survey, is_as_surveyed, survey_of
 
 log = Logger()
@@ -60,14 +60,14 @@ class _Removal:
         found, doomed = self._find(wanted)
         if not doomed:
             return
-        retire(self._control, [self._ids.of(index) for index in wanted])
-        try:
-            self._rewrite(found, doomed)
-        except OSError:
-            if not is_replaced(self._source.place.mbox, self._locked):
-                with suppress(OSError):
-                    revive(self._control, self._ids, self._source.survey, wanted)
-            raise
+        with retired(self._control, [self._ids.of(index) for index in wanted]) as take_back:
+            try:
+                self._cut(found, doomed)
+            except NotDurable:
+                raise
+            except OSError:
+                take_back()
+                raise
 
     def _find(self, wanted: list[int]) -> tuple[Survey, list[int]]:
         """What is in the mbox now, and which of that has to go."""
@@ -81,9 +81,9 @@ class _Removal:
                 break
         return found, doomed
 
-    def _rewrite(self, found: Survey, doomed: list[int]) -> None:
+    def _cut(self, found: Survey, doomed: list[int]) -> None:
         cuts = [(found.starts[index], found.nexts[index]) for index in doomed]
-        status = rewrite(self._source.place.mbox, self._locked, cuts)
+        status = cut(self._source.place, self._control, self._locked, cuts)
         rest = found.without(set(doomed), Stamp.of(status))
         mbox_index.save(self._control, self._source.form, rest, self._now())
 

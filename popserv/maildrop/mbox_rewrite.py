@@ -1,4 +1,8 @@
-"""Writing an mbox anew without some of its octets: all of it or nothing, whatever happens meanwhile."""
+"""Cutting octets out of an mbox: all of them or none, whatever happens meanwhile.
+
+Another file is written, synced, and put in the place of the first one with its owner, permissions and times. Programs
+that lock a file and do not look whether it is still the one of that name are kept away by a dotlock alone.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +10,25 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from popserv.maildrop.mbox_control import Place
+from popserv.maildrop.mbox_in_place import NotDurable, cut_in_place
 from popserv.maildrop.mbox_locks import Locked
-from popserv.maildrop.mbox_octets import CHUNK, Octets
+from popserv.maildrop.mbox_octets import CHUNK, Octets, write_all
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def rewrite(path: bytes, locked: Locked, cuts: Iterable[tuple[int, int]]) -> os.stat_result:
-    """Cut these ranges, in order, out of the locked mbox at `path`: what is known of the file that is there then.
+def cut(place: Place, control: int, locked: Locked, cuts: Iterable[tuple[int, int]]) -> os.stat_result:
+    """Cut these ranges, in order, each a message or more, out of the locked mbox: what is known of the file then.
 
-    Owner, permissions and times stay. When it returns, it is so across a power failure. Raises `OSError`; unless the
-    other file is there by then, which `is_replaced` tells, nothing has happened.
+    When it returns, it is so across a power failure. Raises `NotDurable`, or any other `OSError`, and then nothing has
+    happened, or `popserv.maildrop.mbox_journal.locked_mbox` will see to that.
     """
+    return cut_in_place(control, locked, cuts) if place.in_place else _rewrite(place.mbox, locked, cuts)
+
+
+def _rewrite(path: bytes, locked: Locked, cuts: Iterable[tuple[int, int]]) -> os.stat_result:
     name = new_name(path)
     status = os.fstat(locked.descriptor)
     folder = os.open(os.path.dirname(path), _DIRECTORY)
@@ -36,7 +46,10 @@ def rewrite(path: bytes, locked: Locked, cuts: Iterable[tuple[int, int]]) -> os.
             raise
         finally:
             os.close(descriptor)
-        os.fsync(folder)
+        try:
+            os.fsync(folder)
+        except OSError as error:
+            raise NotDurable(error.errno, error.strerror) from error
         return found
     finally:
         os.close(folder)
@@ -72,9 +85,3 @@ def _fill(descriptor: int, locked: Locked, kept: Iterable[tuple[int, int]], stat
             locked.refresh()
     os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
     os.fsync(descriptor)
-
-
-def write_all(descriptor: int, octets: bytes) -> None:
-    """Write all of it, however much the kernel takes at a time. Raises `OSError`."""
-    while octets:
-        octets = octets[os.write(descriptor, octets) :]

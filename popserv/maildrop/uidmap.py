@@ -58,7 +58,7 @@ class UidMap:
         self._removed: set[bytes] = set()
         self._found = 0  # octets of the file when it was read, or last written
         try:
-            self._size = self._read()
+            self._size = self._before = self._read()
         except BaseException:
             self.close()
             raise
@@ -77,9 +77,10 @@ class UidMap:
         """What is in the map for `name` and has not been removed, oldest first."""
         return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id not in self._removed]
 
-    def is_removed(self, unique_id: bytes) -> bool:
-        """Whether the message that had this id is known to be gone."""
-        return unique_id in self._removed
+    @property
+    def removed(self) -> frozenset[bytes]:
+        """The ids of messages that are known to be gone."""
+        return frozenset(self._removed)
 
     def add(self, mappings: Iterable[Mapping]) -> None:
         """Put these into the map for good. Raises `OSError`, and then none of them is there."""
@@ -88,6 +89,17 @@ class UidMap:
     def remove(self, unique_ids: Iterable[bytes]) -> None:
         """Note that these messages are gone. Raises `OSError`."""
         self._append(b"".join([b"- %b\n" % unique_id for unique_id in unique_ids]))
+
+    def take_back(self) -> None:
+        """Undo the last `add` or `remove`; this needs no room on the disk. Raises `OSError`."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if os.fstat(self._descriptor).st_size == self._size:
+                os.ftruncate(self._descriptor, self._before)
+                os.fsync(self._descriptor)
+                self._size = self._found = self._before
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _read(self) -> int:
         """Take the map in; the octets of its whole lines."""
@@ -132,7 +144,8 @@ class UidMap:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
                 raise
-            self._size = self._found = self._size + len(lines)
+            self._before, self._size = self._size, self._size + len(lines)
+            self._found = self._size
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 

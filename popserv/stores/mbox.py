@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -58,6 +59,9 @@ class Options:
     control: str = ""
     """The directory for what popserv itself keeps of an account's file, with {user} and the like in it; empty: beside
     the file, under its name with .popserv behind it. What is there is part of backups."""
+    rewrite: Literal["rename", "in-place"] = "rename"
+    """How messages are removed. rename: a new file takes the place of the old one, which needs its folder to be
+    writable, its owner to be the service, unless that is root, and a dotlock; in-place: the file is written over."""
     shared: bool = False
     """The administrator's word that flock works between all hosts that use the control directories; without it one on
     a network file system is refused."""
@@ -122,7 +126,7 @@ class MboxStore:
             raise StoreBroken("the location of this maildrop is no absolute path")
         beside = f"{mbox}.popserv"
         control = self._path(expand(self._options.control, account)) if self._options.control else beside
-        return Place(os.fsencode(mbox), os.fsencode(control))
+        return Place(os.fsencode(mbox), os.fsencode(control), self._options.rewrite == "in-place")
 
     def _open(self, place: Place) -> MboxMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""

@@ -37,6 +37,10 @@ class TestMboxUnderOtherLocks(InlineContract, TestCase):
     options = Options(locks=("dotlock", "flock"))
 
 
+class TestMboxWrittenInPlace(InlineContract, TestCase):
+    options = Options(rewrite="in-place")
+
+
 class TestMboxo(InlineContract, TestCase):
     options = Options(format="mboxo")
 
