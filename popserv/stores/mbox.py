@@ -23,7 +23,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
-from popserv.interfaces import IAccount, IBuildContext, IDelivery, IIncoming, IMaildrop, IMaildropStore, IStores
+from popserv.interfaces import (
+    IAccount,
+    IBuildContext,
+    IDelivery,
+    IIncoming,
+    IInspects,
+    IMaildrop,
+    IMaildropStore,
+    IStores,
+)
 from popserv.maildrop import mbox_index
 from popserv.maildrop.location import expand, place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
@@ -31,6 +40,7 @@ from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
 from popserv.maildrop.mbox_control import Place, open_control, sweep
 from popserv.maildrop.mbox_ids import Ids, identify
 from popserv.maildrop.mbox_incoming import MboxDraft
+from popserv.maildrop.mbox_inspect import missing
 from popserv.maildrop.mbox_journal import locked_mbox
 from popserv.maildrop.mbox_lines import Format
 from popserv.maildrop.mbox_locks import HAS_FCNTL, Kind, Locked, MboxLocks, open_mbox
@@ -200,9 +210,9 @@ class MboxStore:
         return MaildirIncoming(draft, self._disk, line_feeds=True)
 
 
-@implementer(IStores)
+@implementer(IStores, IInspects)
 class Mboxes:
-    """The plug-in; see `popserv.interfaces.IStores`."""
+    """The plug-in; see `popserv.interfaces.IStores` and `IInspects`."""
 
     options = Options
 
@@ -212,7 +222,18 @@ class Mboxes:
             errors.append('lock = "takeover" is not supported for mboxes by this version')
         return errors
 
+    def inspect(self, place: str, options: Options, context: IBuildContext) -> list[str]:
+        path = "" if not place or place.startswith("{") else str(context.path(place))
+        control = options.control and str(context.path(options.control))
+        return list(missing(path, control, options.rewrite == "rename", "dotlock" in options.locks)) if path else []
+
     def build(self, place: str, options: Options, context: IBuildContext) -> MboxStore:
+        wrong = template_errors(options.control) if options.control else []
+        if wrong:
+            raise ValueError(f"control: {wrong[0]}")
+        if options.rewrite == "rename" and "dotlock" not in options.locks:
+            # A program that waits for the lock of a file which is replaced then writes to nowhere.
+            raise ValueError('locks: without "dotlock" mail would be lost unless rewrite = "in-place"')
         if "fcntl" in options.locks and not HAS_FCNTL:
             raise ValueError("locks: this system has no fcntl locks of open file descriptions")
         return MboxStore(
