@@ -62,7 +62,7 @@ class Options:
     format: Format = "mboxrd"
     """How lines of a message that look like the beginning of another are told from it. mboxrd: by a ">" that is taken
     away again; mboxo: by a ">" that stays; mboxcl2: by Content-Length, to read only."""
-    locks: tuple[Kind, ...] = attrs.field(default=("fcntl", "dotlock"), metadata={"sample": ["fcntl", "dotlock"]})
+    locks: tuple[Kind, ...] = ("fcntl", "dotlock")
     """What the other programs that use these files lock them by, in their order: "fcntl", "flock", "dotlock"."""
     lock_seconds: float = 10.0
     """How long to try to get these locks."""
