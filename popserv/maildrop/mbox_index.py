@@ -22,7 +22,7 @@ from popserv.maildrop.mbox_survey import Stamp, Survey
 INDEX_NAME = "popserv.index"
 
 _NEW_NAME = "popserv.index.new"
-_HEAD = struct.Struct("<16s8s5qQ")
+_HEAD = struct.Struct("<16s8sQQqqqQ")
 _MAGIC = b"popserv mbox 1 " + sys.byteorder[:1].encode("ascii")
 _SUM_OCTETS = 32
 _SETTLED_NS = 20_000_000

@@ -21,7 +21,7 @@ from popserv.maildrop.mbox_in_place import undo
 from popserv.maildrop.mbox_lines import FROM_LINE_OCTETS, from_line_end
 from popserv.maildrop.mbox_locks import Locked, MboxLocks
 from popserv.maildrop.mbox_octets import Octets
-from popserv.maildrop.mbox_rewrite import cut, is_replaced
+from popserv.maildrop.mbox_rewrite import cut, is_replaced, sweep_new
 
 JOURNAL_NAME = "popserv.journal"
 
@@ -68,6 +68,7 @@ def locked_mbox(place: Place, control: int, locks: MboxLocks) -> Iterator[Locked
 
 def _is_recovered(place: Place, control: int, locked: Locked) -> bool:
     """Whether the mbox is in order now; False if there is another file in its place and it has to be locked again."""
+    sweep_new(place.mbox)
     undo(control, locked)
     try:
         journal = os.open(JOURNAL_NAME, _READ, dir_fd=control)

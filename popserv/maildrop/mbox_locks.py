@@ -36,6 +36,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT})
 _FLOCK = struct.Struct("@hhqqi0q")
+_BLOCK = 512
+_HOLLOW_OCTETS = 16 * 1024 * 1024
+_HOLLOW_SHARE = 64
 _OURS = b" popserv\n"
 
 log = Logger()
@@ -56,12 +59,23 @@ def open_mbox(path: bytes, flags: int = os.O_RDONLY) -> int:
         if error.errno == errno.ELOOP:
             raise StoreBroken() from error
         raise
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+    reason = _reason_against(os.fstat(descriptor))
+    if reason:
         os.close(descriptor)
-        log.error("{path!r} is not a file with one name", path=path)
+        log.error("{path!r} is no mbox: {reason}", path=path, reason=reason)
         raise StoreBroken()
     return descriptor
+
+
+def _reason_against(status: os.stat_result) -> str:
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if status.st_nlink > 1:
+        return "it has another name"
+    if status.st_size > _HOLLOW_OCTETS and status.st_blocks * _BLOCK < status.st_size // _HOLLOW_SHARE:
+        # Its owner makes one of terabytes in no time, and reading it would take hours.
+        return "it is hollow"
+    return ""
 
 
 class Locked:

@@ -60,7 +60,7 @@ class _Removal:
         found, doomed = self._find(wanted)
         if not doomed:
             return
-        with retired(self._control, [self._ids.of(index) for index in wanted]) as take_back:
+        with retired(self._control, self._ids, wanted) as take_back:
             try:
                 self._cut(found, doomed)
             except NotDurable:

@@ -60,6 +60,12 @@ def new_name(path: bytes) -> bytes:
     return b"." + os.path.basename(path) + b".popserv-new"
 
 
+def sweep_new(path: bytes) -> None:
+    """Remove a file that was never put in the place of the locked mbox at `path`. Never raises."""
+    with suppress(OSError):
+        os.unlink(os.path.join(os.path.dirname(path), new_name(path)))
+
+
 def is_replaced(path: bytes, locked: Locked) -> bool:
     """Whether another file is in the place of the one that was locked. Raises `OSError`."""
     return not os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(locked.descriptor))

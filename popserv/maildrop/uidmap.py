@@ -24,6 +24,8 @@ from popserv.maildrop.uidl import is_unique_id
 
 MAP_NAME = "popserv.uidmap"
 
+_NEW_NAME = "popserv.uidmap.new"
+
 log = Logger()
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -90,8 +92,26 @@ class UidMap:
         """Note that these messages are gone. Raises `OSError`."""
         self._append(b"".join([b"- %b\n" % unique_id for unique_id in unique_ids]))
 
+    def retire(self, mappings: Iterable[Mapping]) -> None:
+        """Note that these have been there and are gone. Raises `OSError`."""
+        self._append(b"".join([mapping.line() + b"- %b\n" % mapping.unique_id for mapping in mappings]))
+
+    def replace(self, mappings: Iterable[Mapping]) -> None:
+        """Let these be all that is in the map, from the next time on that it is opened. Raises `OSError`.
+
+        To be called where no other session can have it open.
+        """
+        descriptor = os.open(_NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=self._folder)
+        try:
+            _write(descriptor, b"".join([mapping.line() for mapping in mappings]), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(_NEW_NAME, MAP_NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.fsync(self._folder)
+
     def take_back(self) -> None:
-        """Undo the last `add` or `remove`; this needs no room on the disk. Raises `OSError`."""
+        """Undo the last `add`, `remove` or `retire`; this needs no room on the disk. Raises `OSError`."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             if os.fstat(self._descriptor).st_size == self._size:

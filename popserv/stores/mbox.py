@@ -150,7 +150,7 @@ class MboxStore:
                     descriptor, survey = self._survey(place, control, locked)
                 try:
                     sweep(control, self._clock.seconds())
-                    return self._maildrop(descriptor, place, survey, identify(control, survey), lock)
+                    return self._maildrop(descriptor, place, survey, identify(control, survey, lock is not None), lock)
                 except BaseException:
                     os.close(descriptor)
                     raise
@@ -192,7 +192,7 @@ class MboxStore:
         self, descriptor: int, place: Place, survey: Survey, ids: Ids | None, lock: SessionLock | None
     ) -> MboxMaildrop:
         source = Source(descriptor, place, survey, self._options.format, self._disk, self._options.io)
-        return MboxMaildrop(source, ids or Ids(survey, {}, frozenset()), self._locks, lock)
+        return MboxMaildrop(source, ids or Ids(survey), self._locks, lock)
 
     def _opened(self, name: str, maildrop: MboxMaildrop) -> IMaildrop:
         for path, reason in maildrop.skipped:

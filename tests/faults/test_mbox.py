@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from popserv.auth.account import Account
+from popserv.maildrop import mbox_ids
 from popserv.pools import InlinePool
 from popserv.stores.mbox import MboxStore, Options
 
@@ -94,6 +95,13 @@ class Mailbox:
         now(maildrop.close())
         return seen
 
+    def open_and_close(self) -> str:
+        try:
+            now(now(self.store().open(FRED)).close())
+        except Exception:
+            return "not opened"
+        return "opened"
+
     def deliver(self) -> str:
         try:
             incoming = now(self.store().begin(FRED))
@@ -164,6 +172,25 @@ def test_SEC_012_update_removes_what_was_marked_and_never_anything_else(mailbox:
             assert marked.items() <= after.items() or not rest, fault
         assert mailbox.deliver() == "stored", fault
         assert sorted(os.listdir(mailbox.root)) == ["fred", "fred.popserv"] or not answer, fault
+
+
+def test_ids_stay_when_the_map_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mbox_ids, "MOST_REMOVED", 0)
+    mailbox = Mailbox(tmp_path, "rename")
+    put(mailbox.template / "fred", *OLD, OLD[0])
+    mailbox.reset()
+    maildrop = now(mailbox.store().open(FRED))
+    assert now(maildrop.commit({0, 1, 2})) == 0
+    now(maildrop.close())
+    before = maildrop.uidl(3), maildrop.uidl(4)
+    shutil.rmtree(mailbox.template)
+    shutil.copytree(mailbox.root, mailbox.template)
+    whole = run(mailbox.open_and_close)
+    assert whole.calls.count("rename") == 2, "the map was not made anew"
+    for fault in faults(whole.calls):
+        mailbox.reset()
+        run(mailbox.open_and_close, fault)
+        assert tuple(mailbox.contents()) == before, fault
 
 
 def subsets(two: list[bytes]) -> list[list[bytes]]:

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 
+from popserv.maildrop import mbox_ids
 from popserv.testing.nasty import NASTY
 from popserv.wire.octets import to_crlf
 from tests.stores.mboxes import FRED, FROM, MboxTestCase
@@ -40,6 +41,23 @@ class TestUniqueIds(MboxTestCase):
         [(first, _), (second, _)] = self.contents()
         self.assertEqual(first, used[0])
         self.assertNotIn(second, used)
+
+    def test_the_map_does_not_grow_for_ever_and_forgets_no_id(self):
+        self.patch(mbox_ids, "MOST_REMOVED", 3)
+        self.put(b"stays\n", b"same\n", b"same\n")
+        stays = self.contents()
+        used = {unique_id for unique_id, _ in stays}
+        sizes = []
+        for _ in range(12):
+            self.put(b"comes again\n")
+            seen = self.contents()
+            self.assertEqual(seen[:3], stays)
+            self.assertNotIn(seen[3][0], used)
+            used.add(seen[3][0])
+            self.assertEqual(self.remove(3), 0)
+            sizes.append((self.control / "popserv.uidmap").stat().st_size)
+        self.assertEqual(self.contents(), stays)
+        self.assertLess(max(sizes[6:]), max(sizes[:6]) + 200)
 
     def test_messages_whose_ids_cannot_be_kept_are_left_out(self):
         self.put(b"other\n")

@@ -77,6 +77,10 @@ class TestOpening(MboxTestCase):
         self.mbox.unlink()
         os.mkfifo(self.mbox)
         self.failureResultOf(self.store.open(FRED), StoreBroken)
+        self.mbox.unlink()
+        self.put(b"Subject: a\n")
+        os.truncate(self.mbox, 1 << 40)
+        self.failureResultOf(self.store.open(FRED), StoreBroken)
 
     def test_control_directories_on_network_file_systems_are_refused_unless_shared(self):
         self.put(b"Subject: a\n")
