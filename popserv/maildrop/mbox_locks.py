@@ -26,7 +26,7 @@ Kind = Literal["fcntl", "flock", "dotlock"]
 STALE_SECONDS = 300.0
 """A dotlock that nobody has touched for so long is left over: what MTAs of Debian agree on (liblockfile)."""
 
-PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.05
 """Between two attempts."""
 
 HAS_FCNTL = hasattr(fcntl, "F_OFD_SETLK")

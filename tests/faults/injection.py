@@ -97,7 +97,7 @@ def _inject(fault: Fault | None, note: Callable[[str], object]) -> None:
             number += 1
             note(name)
             if fault is not None and _hits(fault, name, number):
-                if fault.half and name in ("write", "pwrite"):
+                if fault.half and number == fault.number and name in ("write", "pwrite"):
                     descriptor, octets, *rest = arguments
                     assert isinstance(octets, bytes)
                     real(descriptor, octets[: len(octets) // 2], *rest)
@@ -128,8 +128,10 @@ def faults(calls: tuple[str, ...]) -> Iterator[Fault]:
         yield Fault(number)
         if name in ("write", "pwrite"):
             yield Fault(number, half=True)
-            yield Fault(number, errno.ENOSPC, half=True)
-            yield Fault(number, errno.ENOSPC, lasting=True)
+            yield Fault(number, errno.ENOSPC, half=True, lasting=True)
+            if EVERYTHING:
+                yield Fault(number, errno.ENOSPC, half=True)
+                yield Fault(number, errno.ENOSPC, lasting=True)
         if name != "close":
             for error in ERRORS if EVERYTHING else ERRORS[number % len(ERRORS) :][:1]:
                 yield Fault(number, error)

@@ -28,16 +28,16 @@ class MboxTestCase(SynchronousTestCase):
         self.clock.advance(time.time() + 60)
         self.store = self.make_store()
 
-    def make_store(self, disk=None, exclusive=True, networked=lambda descriptor: False, **options):
-        """A store without anything in memory, as after a restart. It waits for no lock."""
+    def make_store(self, exclusive=True, networked=lambda _: False, sleep=lambda _: None, **options):
+        """A store without anything in memory, as after a restart. It tries to get a lock, and does not wait for it."""
         return MboxStore(
             str(self.root / "{user}"),
-            disk or InlinePool(),
+            InlinePool(),
             self.clock,
             options=Options(**options),
             exclusive=exclusive,
             networked=networked,
-            sleep=lambda seconds: None,
+            sleep=sleep,
         )
 
     def put(self, *messages):

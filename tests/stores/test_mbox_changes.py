@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import time
 
 from popserv.maildrop import mbox_ids
 from popserv.testing.nasty import NASTY
 from popserv.wire.octets import to_crlf
 from tests.stores.mboxes import FRED, FROM, MboxTestCase
+
+DELIVERER = """
+import sys
+from twisted.internet.task import Clock
+from popserv.auth.account import Account
+from popserv.pools import InlinePool
+from popserv.stores.mbox import MboxStore, Options
+
+store = MboxStore(sys.argv[1], InlinePool(), Clock(), options=Options(rewrite="in-place"))
+for number in range(60):
+    incoming = store.begin(Account("fred")).result
+    incoming.write(b"Subject: %d\\r\\n" % number)
+    assert incoming.commit().result is None
+"""
 
 
 class TestUniqueIds(MboxTestCase):
@@ -186,6 +202,25 @@ class TestDelivery(MboxTestCase):
         self.assertTrue(calls[0].startswith("popserv.incoming."), calls)
         self.assertEqual(calls[1:], ["fred.popserv", "fred", "fred.popserv"])
         self.assertEqual([name for name in os.listdir(self.control) if name != "popserv.index"], [])
+
+    def test_nothing_is_lost_between_a_process_that_delivers_and_one_that_removes(self):
+        self.store = self.make_store(rewrite="in-place", sleep=time.sleep)
+        command = [sys.executable, "-c", DELIVERER, str(self.root / "{user}")]
+        seen = []
+        with subprocess.Popen(command) as deliverer:
+            while deliverer.poll() is None:
+                seen += self.fetch_and_remove()
+        self.assertEqual(deliverer.returncode, 0)
+        seen += self.fetch_and_remove()
+        self.assertEqual(sorted(octets for _, octets in seen), sorted(b"Subject: %d\r\n" % n for n in range(60)))
+        self.assertEqual(len({unique_id for unique_id, _ in seen}), 60)
+
+    def fetch_and_remove(self):
+        maildrop = self.open()
+        seen = [(maildrop.uidl(index), self.read(maildrop, index)) for index in range(maildrop.count)]
+        self.assertEqual(self.successResultOf(maildrop.commit(set(range(maildrop.count)))), 0)
+        self.close(maildrop)
+        return seen
 
     def test_mboxcl2_takes_no_mail_in(self):
         self.assertIn("takes no mail", str(self.failureResultOf(self.make_store(format="mboxcl2").begin(FRED)).value))

@@ -22,7 +22,7 @@ from popserv.stores.mbox import MboxStore, Options
 from ..programs import program
 
 FRED = Account("fred")
-DELIVERIES = 40
+DELIVERIES = 20
 
 
 def now(deferred):
