@@ -16,7 +16,7 @@ from popserv.maildrop import mbox_ids
 from popserv.pools import InlinePool
 from popserv.stores.mbox import MboxStore, Options
 
-from .injection import faults, run
+from .injection import Fault, faults, run
 
 FRED = Account("fred")
 FROM = b"From joe@example.org Mon Jan  1 00:00:00 2024\n"
@@ -172,6 +172,22 @@ def test_SEC_012_update_removes_what_was_marked_and_never_anything_else(mailbox:
             assert marked.items() <= after.items() or not rest, fault
         assert mailbox.deliver() == "stored", fault
         assert sorted(os.listdir(mailbox.root)) == ["fred", "fred.popserv"] or not answer, fault
+
+
+def test_a_half_cut_mbox_that_others_have_changed_is_not_written_over(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path, "in-place")
+    mailbox.prepare()
+    calls = run(mailbox.update).calls
+    last_truncation = len(calls) - 1 - calls[::-1].index("ftruncate")
+    mailbox.reset()
+    assert run(mailbox.update, Fault(last_truncation)).answer == ""
+    changed = mailbox.mbox.read_bytes().replace(b"Subject: four", b"Subject: FOUR")
+    with mailbox.mbox.open("r+b") as file:
+        file.write(changed)
+    assert any(octets.startswith(b"Subject: FOUR\r\n") for octets in mailbox.contents().values())
+    assert mailbox.mbox.read_bytes() == changed
+    kept = (mailbox.root / "fred.popserv" / "popserv.undo.kept").read_bytes()
+    assert kept.endswith(b"".join(FROM + message + b"\n" for message in [*OLD, APPENDED]))
 
 
 def test_ids_stay_when_the_map_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,11 @@ class TestUniqueIds(MboxTestCase):
             self.assertEqual(self.remove(3), 0)
             sizes.append((self.control / "popserv.uidmap").stat().st_size)
         self.assertEqual(self.contents(), stays)
+        self.put(*[b"other %d\n" % number for number in range(9)])
+        self.assertEqual(self.remove(*range(3, 12)), 0)
+        self.assertEqual(self.contents(), stays)  # now the map is about these alone
+        self.put(*[b"comes again\n"] * 2)
+        self.assertFalse(used.intersection(unique_id for unique_id, _ in self.contents()[3:]))
         self.assertLess(max(sizes[6:]), max(sizes[:6]) + 200)
 
     def test_messages_whose_ids_cannot_be_kept_are_left_out(self):
@@ -137,6 +142,17 @@ class TestRemoving(MboxTestCase):
         self.assertEqual(self.successResultOf(maildrop.commit({0, 1})), 0)
         self.close(maildrop)
         self.assertEqual(self.messages(), [b"same\r\n", b"same\r\n", b"new\r\n"])
+
+    def test_a_message_that_others_changed_where_it_is_is_not_the_one_that_was_marked(self):
+        maildrop = self.open()
+        octets = self.mbox.read_bytes().replace(b"Subject: 2", b"Subject: x")
+        with self.mbox.open("r+b") as file:
+            file.write(octets)
+        self.put(b"Subject: new\n")
+        self.assertEqual(self.successResultOf(maildrop.commit({1, 2})), 0)
+        self.close(maildrop)
+        subjects = [octets[:10] for octets in self.messages()]
+        self.assertEqual(subjects, [b"Subject: 0", b"Subject: x", b"Subject: 3", b"Subject: 4", b"Subject: n"])
 
     def test_an_mbox_that_is_gone_has_nothing_left(self):
         maildrop = self.open()
