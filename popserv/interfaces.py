@@ -35,6 +35,7 @@ __all__ = [
     "IDelivery",
     "IDummyCheck",
     "IIncoming",
+    "IInspects",
     "IKerberosExchange",
     "ILogin",
     "IMailProtocol",
@@ -438,6 +439,16 @@ class IStores(Interface):
 
     def build(place: str, options: Any, context: IBuildContext) -> IMaildropStore:
         """An `IMaildropStore` (and `IDelivery`, if it can) whose accounts live at `place` unless they say otherwise."""
+
+
+class IInspects(Interface):
+    """Beside `IStores`, for a kind of store that can look whether this host is as it needs it."""
+
+    def inspect(place: str, options: Any, context: IBuildContext) -> list[str]:
+        """What an administrator should know to be wrong with this place now: a list of str, empty if nothing is.
+
+        Looks, as the service's user, and changes nothing. May block.
+        """
 
 
 class IAccounts(Interface):

@@ -33,6 +33,7 @@ def test_public_names_of_interfaces() -> None:
         "IDelivery",
         "IDummyCheck",
         "IIncoming",
+        "IInspects",
         "IKerberosExchange",
         "ILogin",
         "IMailProtocol",

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Never
+from typing import Never, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from popserv.errors import DeliveryError, MailSystemFull, StoreBroken
 from popserv.interfaces import IIncoming
+from popserv.maildrop.directories import make_directory, sync_directory, sync_upwards
 from popserv.maildrop.line_feeds import LineFeeds
 from popserv.maildrop.maildir_folder import open_maildir
 from popserv.maildrop.shield import shielded
@@ -35,40 +36,19 @@ def make_maildir(path: bytes) -> None:
     What is made by root belongs to the owner of the directory that it is made in. Blocks; raises `OSError`.
     """
     for part in _PARTS:
-        _make_directory(os.path.join(path, part))
+        make_directory(os.path.join(path, part))
 
 
-def _make_directory(path: bytes) -> None:
-    if os.path.isdir(path):
-        return
-    parent = os.path.dirname(path)
-    _make_directory(parent)
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-        if os.geteuid() == 0:
-            above = os.stat(parent)
-            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+class IsDraft(Protocol):
+    """What `MaildirIncoming` writes to. Called from threads; raises `OSError` and `StoreBroken`."""
 
+    def write(self, octets: bytes) -> None: ...
 
-def _sync_upwards(path: bytes) -> None:
-    """Make the directory at `path`, and every name on the way to it, survive a power failure."""
-    while True:
-        try:
-            _sync_directory(path)
-        except PermissionError:
-            return  # nothing of ours is that far up
-        parent = os.path.dirname(path)
-        if parent == path:
-            return
-        path = parent
+    def publish(self) -> None:
+        """Make it a message; when this returns it is one, across a power failure."""
 
-
-def _sync_directory(path: bytes) -> None:
-    descriptor = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def discard(self) -> None:
+        """Leave nothing behind; does nothing to what has been published. Never raises."""
 
 
 class Draft:
@@ -109,8 +89,8 @@ class Draft:
             if self._is_first():
                 # A delivery before may have made the directories and not have come to syncing them.
                 for part in _PARTS:
-                    _sync_directory(os.path.join(self._maildir, part))
-                _sync_upwards(self._maildir)
+                    sync_directory(os.path.join(self._maildir, part))
+                sync_upwards(self._maildir)
             self._move(tmp, new)
             try:
                 os.fsync(new)
@@ -167,7 +147,7 @@ class Draft:
 class MaildirIncoming:
     """See `popserv.interfaces.IIncoming`."""
 
-    def __init__(self, draft: Draft, disk: Pool, line_feeds: bool) -> None:
+    def __init__(self, draft: IsDraft, disk: Pool, line_feeds: bool) -> None:
         """`line_feeds` says that lines are stored with LF ends."""
         self._draft = draft
         self._disk = disk

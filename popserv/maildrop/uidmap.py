@@ -24,6 +24,8 @@ from popserv.maildrop.uidl import is_unique_id
 
 MAP_NAME = "popserv.uidmap"
 
+_NEW_NAME = "popserv.uidmap.new"
+
 log = Logger()
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -58,7 +60,7 @@ class UidMap:
         self._removed: set[bytes] = set()
         self._found = 0  # octets of the file when it was read, or last written
         try:
-            self._size = self._read()
+            self._size = self._before = self._read()
         except BaseException:
             self.close()
             raise
@@ -77,6 +79,11 @@ class UidMap:
         """What is in the map for `name` and has not been removed, oldest first."""
         return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id not in self._removed]
 
+    @property
+    def removed(self) -> frozenset[bytes]:
+        """The ids of messages that are known to be gone."""
+        return frozenset(self._removed)
+
     def add(self, mappings: Iterable[Mapping]) -> None:
         """Put these into the map for good. Raises `OSError`, and then none of them is there."""
         self._append(b"".join([mapping.line() for mapping in mappings]))
@@ -84,6 +91,35 @@ class UidMap:
     def remove(self, unique_ids: Iterable[bytes]) -> None:
         """Note that these messages are gone. Raises `OSError`."""
         self._append(b"".join([b"- %b\n" % unique_id for unique_id in unique_ids]))
+
+    def retire(self, mappings: Iterable[Mapping]) -> None:
+        """Note that these have been there and are gone. Raises `OSError`."""
+        self._append(b"".join([mapping.line() + b"- %b\n" % mapping.unique_id for mapping in mappings]))
+
+    def replace(self, mappings: Iterable[Mapping]) -> None:
+        """Let these be all that is in the map, from the next time on that it is opened. Raises `OSError`.
+
+        To be called where no other session can have it open.
+        """
+        descriptor = os.open(_NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=self._folder)
+        try:
+            _write(descriptor, b"".join([mapping.line() for mapping in mappings]), 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(_NEW_NAME, MAP_NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        os.fsync(self._folder)
+
+    def take_back(self) -> None:
+        """Undo the last `add`, `remove` or `retire`; this needs no room on the disk. Raises `OSError`."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            if os.fstat(self._descriptor).st_size == self._size:
+                os.ftruncate(self._descriptor, self._before)
+                os.fsync(self._descriptor)
+                self._size = self._found = self._before
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def _read(self) -> int:
         """Take the map in; the octets of its whole lines."""
@@ -128,7 +164,8 @@ class UidMap:
                 with suppress(OSError):
                     os.ftruncate(self._descriptor, self._size)
                 raise
-            self._size = self._found = self._size + len(lines)
+            self._before, self._size = self._size, self._size + len(lines)
+            self._found = self._size
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 

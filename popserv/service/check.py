@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from popserv.auth.account import Account
+from popserv.interfaces import IInspects
 from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
-from popserv.service import access, certificate
+from popserv.service import access, certificate, names
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.client_authorities import read_authorities, read_revocations
@@ -173,6 +174,7 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
         return
     # A maildrop that is not there reads as empty; only what stands in the way of looking is wrong.
     location = config.maildrop.location
+    yield from (Problem("maildrop.location", message) for message in _inspected(config, context))
     looked = store.open(Account(NOBODY)).addCallback(lambda maildrop: maildrop.close())
     reason = _reason(looked)
     if reason and "{home}" not in location:
@@ -212,6 +214,14 @@ def _is_ours_to_change(path: Path) -> bool:
     except PermissionError:
         return False
     return os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _inspected(config: Config, context: BuildContext) -> list[str]:
+    name, _, place = config.maildrop.location.partition(":")
+    plugin = names.look_up("stores", name)
+    options = config.maildrop.options.get(name) or plugin.options()
+    inspector = IInspects(plugin, None)
+    return [] if inspector is None else inspector.inspect(place, options, context)
 
 
 def _endpoints(config: Config) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ _LATER: Mapping[str, frozenset[str]] = {
     "protocols": frozenset({"pop2", "pop1", "kpop"}),
     "accounts": frozenset(),
     "extensions": frozenset(),
-    "stores": frozenset({"mbox", "postgres"}),
+    "stores": frozenset({"postgres"}),
     "sasl": frozenset(),
 }
 """Names that the documentation promises; each works as soon as its module is there."""

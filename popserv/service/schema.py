@@ -215,9 +215,10 @@ class Maildrop:
     """Where mail is kept."""
 
     location: str = attrs.field(default="maildir:/srv/mail/{user}", validator=_valid(names.check_location))
-    """STORE:PLACE. For maildir the place is the Maildir itself, with cur, new and tmp in it. {user} is the account's
-    name, {local} and {domain} its parts around the last @, {home} what the account database says. A table
-    [maildrop.STORE] holds options of its own and makes that store available to accounts that have another location."""
+    """STORE:PLACE. For maildir the place is the Maildir itself, with cur, new and tmp in it; for mbox, the file. {user}
+    is the account's name, {local} and {domain} its parts around the last @, {home} what the account database says. A
+    table [maildrop.STORE] holds options of its own and makes that store available to accounts that have another
+    location."""
     lock: Literal["exclusive", "takeover", "none"] = attrs.field(
         default="exclusive", validator=_never("takeover", f"takeover: {LATER}")
     )

@@ -1,0 +1,249 @@
+"""mbox: all messages of an account in one file, "mbox:/var/mail/{user}".
+
+Other programs may deliver to, read and write anew the same file at the same time, under the locks of the host's MTA,
+which popserv takes for as long as it reads or writes. Beside them a lock of popserv's own keeps its sessions apart.
+A file that does not exist reads as an empty maildrop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
+from popserv.interfaces import (
+    IAccount,
+    IBuildContext,
+    IDelivery,
+    IIncoming,
+    IInspects,
+    IMaildrop,
+    IMaildropStore,
+    IStores,
+)
+from popserv.maildrop import mbox_index
+from popserv.maildrop.location import expand, place_of, template_errors
+from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
+from popserv.maildrop.mbox_control import Place, open_control, sweep
+from popserv.maildrop.mbox_ids import Ids, identify
+from popserv.maildrop.mbox_incoming import MboxDraft
+from popserv.maildrop.mbox_inspect import missing
+from popserv.maildrop.mbox_journal import locked_mbox
+from popserv.maildrop.mbox_lines import Format
+from popserv.maildrop.mbox_locks import HAS_FCNTL, Kind, Locked, MboxLocks, open_mbox
+from popserv.maildrop.mbox_maildrop import MboxMaildrop
+from popserv.maildrop.mbox_reader import Io, Source
+from popserv.maildrop.mbox_survey import Stamp, Survey, survey_of
+from popserv.maildrop.nowait import on_network
+from popserv.maildrop.shield import shielded
+from popserv.pools import Pool
+
+_PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NOTHING = Stamp(0, 0, 0, 0, 0)
+
+
+@attrs.frozen
+class Options:
+    """The table `[maildrop.mbox]`."""
+
+    format: Format = "mboxrd"
+    """How lines of a message that look like the beginning of another are told from it. mboxrd: by a ">" that is taken
+    away again; mboxo: by a ">" that stays; mboxcl2: by Content-Length, to read only."""
+    locks: tuple[Kind, ...] = ("fcntl", "dotlock")
+    """What the other programs that use these files lock them by, in their order: "fcntl", "flock", "dotlock"."""
+    lock_seconds: float = 10.0
+    """How long to try to get these locks."""
+    control: str = ""
+    """The directory for what popserv itself keeps of an account's file, with {user} and the like in it; empty: beside
+    the file, under its name with .popserv behind it. What is there is part of backups."""
+    rewrite: Literal["rename", "in-place"] = "rename"
+    """How messages are removed. rename: a new file takes the place of the old one, which needs its folder to be
+    writable, its owner to be the service, unless that is root, and a dotlock; in-place: the file is written over."""
+    shared: bool = False
+    """The administrator's word that flock works between all hosts that use the control directories; without it one on
+    a network file system is refused."""
+    io: Io = "auto"
+    """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
+    always at once, even if everybody waits for the disk."""
+
+
+@implementer(IMaildropStore, IDelivery)
+class MboxStore:
+    """mboxes at `place`, a path with placeholders, unless an account has a location of its own."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        place: str,
+        disk: Pool,
+        clock: IReactorTime,
+        *,
+        options: Options = Options(),
+        path: Callable[[str], Path] = Path,
+        exclusive: bool = True,
+        networked: Callable[[int], bool] = on_network,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `networked` tells of a descriptor
+        whether it lies on a network file system, `sleep` waits in a thread of `disk`. `clock` gives the wall clock's
+        time."""
+        self._place = place
+        self._disk = disk
+        self._clock = clock
+        self._options = options
+        self._path = path
+        self._exclusive = exclusive
+        self._networked = networked
+        self._locks = MboxLocks(options.locks, options.lock_seconds, clock.seconds, sleep)
+
+    def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
+        try:
+            place = self._place_of(account, folder)
+        except StoreBroken as error:
+            return fail(error)
+        work = self._disk.run(self._open, place).addCallbacks(
+            partial(self._opened, account.name), partial(self._not_opened, account.name)
+        )
+        return shielded(work, lambda maildrop: maildrop.close())
+
+    def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
+        try:
+            place = self._place_of(account, folder)
+        except StoreBroken as error:
+            return fail(DeliveryError(error.text))
+        work = self._disk.run(MboxDraft, place, self._options.format, self._locks)
+        return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
+
+    def _place_of(self, account: IAccount, folder: bytes) -> Place:
+        if folder != b"INBOX":
+            raise StoreBroken("this store has no other folder than INBOX")
+        mbox = self._path(place_of(account, self._place))
+        if not mbox.is_absolute():
+            raise StoreBroken("the location of this maildrop is no absolute path")
+        beside = f"{mbox}.popserv"
+        control = self._path(expand(self._options.control, account)) if self._options.control else beside
+        return Place(os.fsencode(mbox), os.fsencode(control), self._options.rewrite == "in-place")
+
+    def _open(self, place: Place) -> MboxMaildrop:
+        """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
+        if not os.path.lexists(place.mbox):
+            return self._maildrop(-1, place, Survey(_NOTHING), None, None)
+        control = open_control(place)
+        try:
+            lock = self._session_lock(control)
+            try:
+                with locked_mbox(place, control, self._locks) as locked:
+                    descriptor, survey = self._survey(place, control, locked)
+                try:
+                    sweep(control, self._clock.seconds())
+                    return self._maildrop(descriptor, place, survey, identify(control, survey, lock is not None), lock)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
+        except FileNotFoundError:
+            return self._maildrop(-1, place, Survey(_NOTHING), None, None)
+        finally:
+            os.close(control)
+
+    def _session_lock(self, control: int) -> SessionLock | None:
+        if not self._exclusive:
+            return None
+        if self._networked(control) and not self._options.shared:
+            self.log.error(
+                "a control directory on a network file system is refused; if flock works there between all hosts, "
+                "set shared = true in [maildrop.mbox]"
+            )
+            raise StoreBroken()
+        return take(control, self._clock.seconds())
+
+    def _survey(self, place: Place, control: int, locked: Locked) -> tuple[int, Survey]:
+        form = self._options.format
+        known = mbox_index.load(control, form)
+        stamp = None if known is None else known.stamp
+        survey = survey_of(locked.descriptor, form, known)
+        if survey.stamp != stamp:
+            mbox_index.save(control, form, survey, self._clock.seconds())
+        # The lock goes with its descriptor, so the session gets one of its own.
+        descriptor = open_mbox(place.mbox)
+        if not os.path.samestat(os.fstat(descriptor), os.fstat(locked.descriptor)):
+            os.close(descriptor)
+            raise StoreUnavailable()
+        return descriptor, survey
+
+    def _maildrop(
+        self, descriptor: int, place: Place, survey: Survey, ids: Ids | None, lock: SessionLock | None
+    ) -> MboxMaildrop:
+        source = Source(descriptor, place, survey, self._options.format, self._disk, self._options.io)
+        return MboxMaildrop(source, ids or Ids(survey), self._locks, lock)
+
+    def _opened(self, name: str, maildrop: MboxMaildrop) -> IMaildrop:
+        for path, reason in maildrop.skipped:
+            self.log.warn("account {account!a}: {path!a}: {reason}", account=name, path=path, reason=reason)
+        return maildrop
+
+    def _not_opened(self, name: str, failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, OSError):
+            self.log.error("account {account!a}: mbox cannot be opened: {error!s}", account=name, error=error)
+            raise (StoreBroken() if error.errno in _PERMANENT else StoreUnavailable()) from error
+        return failure
+
+    def _begun(self, draft: MboxDraft) -> IIncoming:
+        return MaildirIncoming(draft, self._disk, line_feeds=True)
+
+
+@implementer(IStores, IInspects)
+class Mboxes:
+    """The plug-in; see `popserv.interfaces.IStores` and `IInspects`."""
+
+    options = Options
+
+    def check(self, place: str, context: IBuildContext) -> list[str]:
+        errors = template_errors(place)
+        if context.lock == "takeover":
+            errors.append('lock = "takeover" is not supported for mboxes by this version')
+        return errors
+
+    def inspect(self, place: str, options: Options, context: IBuildContext) -> list[str]:
+        path = "" if not place or place.startswith("{") else str(context.path(place))
+        control = options.control and str(context.path(options.control))
+        return list(missing(path, control, options.rewrite == "rename", "dotlock" in options.locks)) if path else []
+
+    def build(self, place: str, options: Options, context: IBuildContext) -> MboxStore:
+        wrong = template_errors(options.control) if options.control else []
+        if wrong:
+            raise ValueError(f"control: {wrong[0]}")
+        if options.rewrite == "rename" and "dotlock" not in options.locks:
+            # A program that waits for the lock of a file which is replaced then writes to nowhere.
+            raise ValueError('locks: without "dotlock" mail would be lost unless rewrite = "in-place"')
+        if "fcntl" in options.locks and not HAS_FCNTL:
+            raise ValueError("locks: this system has no fcntl locks of open file descriptions")
+        return MboxStore(
+            place,
+            context.disk,
+            context.reactor,
+            options=options,
+            path=context.path,
+            exclusive=context.lock != "none",
+        )
+
+
+plugin = Mboxes()
