@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ def quickstart(
     ports = {kind: port for kind, port in (("pop3", pop3), ("pop3s", pop3s), ("lmtp", lmtp)) if port is not None}
     password = None if password_file is None else first_line(password_file)
     try:
-        step = _keep if place.configuration.exists() else _make
+        step = _keep if os.path.lexists(place.configuration) else _make
         name = step(place, ports, user, password)
     except QuickstartTrouble as trouble:
         raise Failed(trouble.lines) from None
@@ -64,6 +65,8 @@ def quickstart(
         raise Failed([f"this name or password cannot be used: {error}"]) from None
     except AccountsError as error:
         raise Failed([str(error)]) from None
+    except OSError as error:
+        raise Failed([f"{error.filename or place.directory}: {error.strerror}"]) from None
     config = read_config(place.configuration)
     _explain(place, name, password)
     if not no_run:

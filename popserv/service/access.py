@@ -137,6 +137,8 @@ class Accounts:
     checkers: Sequence[Any]
     directories: Sequence[IAccountDirectory]
     naming: Naming = attrs.field(factory=Naming)
+    labels: Sequence[str] = ()
+    """What the checkers are called in the log; none given: by their types."""
 
     def directory(self) -> IAccountDirectory:
         """For delivery: only accounts that are known to exist, by their own names."""
@@ -165,7 +167,9 @@ def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None
     if sum(map(IPublicMaildrop.providedBy, checkers)) > 1:
         raise ConfigErrors([("auth.checkers", "public: there can be one public maildrop, not several")])
     found = (directory_of(checker, context) for checker in checkers)
-    return Accounts(checkers, [directory for directory in found if directory is not None], naming(config))
+    known = [directory for directory in found if directory is not None]
+    labels = [text.partition(":")[0] for text in config.auth.checkers] if given is None else []
+    return Accounts(checkers, known, naming(config), labels)
 
 
 def _checkers(config: Config, context: IBuildContext) -> list[Any]:
@@ -229,13 +233,10 @@ def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | No
 def chain(config: Config, accounts: Accounts) -> CheckerChain:
     """The one checker of the portal: all databases in order, and who may act as whom."""
     masters = frozenset(_prepared(name, config) for name in config.policy.masters)
-    labels = [text.partition(":")[0] for text in config.auth.checkers]
-    if len(labels) != len(accounts.checkers):
-        labels = []
     return CheckerChain(
         accounts.checkers,
         lambda avatar_id, _other: avatar_id.decode("utf-8") in masters,
-        labels,
+        accounts.labels,
         accounts.naming.forms,
     )
 

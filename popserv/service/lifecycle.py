@@ -91,7 +91,10 @@ class MailService(MultiService):
 
     def reload(self) -> None:
         """Serve new connections as the configuration says now, or, if anything is wrong with it, as before."""
-        if self._load is None or not self.running:
+        if not self.running:
+            return
+        if self._load is None:
+            self.log.error("popserv reload refused: there is no configuration file to read again")
             return
         try:
             self._serve(self._composer.compose(self._load()))

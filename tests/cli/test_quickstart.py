@@ -144,6 +144,15 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "data" / "popserv.toml").exists()
 
 
+def test_a_place_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/data")):
+        result = quickstart(place, *FREE)
+        assert result.exit_code == 1
+        assert result.output.startswith(f"popserv: {place}: ") or result.output.startswith(f"popserv: {place.parent}")
+        assert result.output.count("\n") == 1
+
+
 def test_it_finishes_what_an_interrupted_one_began(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     assert quickstart(directory, *FREE).exit_code == 0

@@ -238,6 +238,9 @@ def test_twistd_without_a_file(tmp_path: Path) -> None:
         assert session.stat() == (0, 0)
         assert "STLS" not in session.capa()
         session.quit()
+        assert " checker=FilePasswordDB\n" in running.await_text("login: ")
+        running.signal(signal.SIGHUP)
+        running.await_text("popserv reload refused: there is no configuration file to read again")
         running.signal(signal.SIGTERM)
         assert running.ends() == -signal.SIGTERM
 
