@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from popserv.auth.chain import CredentialsRefused, UnknownAccount
 from popserv.auth.passwd_lines import Entry, Users, parse
-from popserv.auth.passwords import UnusableHash, canonical_scheme, plain_secret
+from popserv.auth.passwords import UnusableHash, canonical_scheme, complaint, plain_secret
 from popserv.auth.scram import INTERFACES
 from popserv.auth.scram_keys import HashName
 from popserv.auth.scram_source import ScramSource
@@ -230,13 +230,15 @@ class PasswdFilePlugin:
 
     options = Options
 
-    def check(self, argument: str, options: Options, context: IBuildContext) -> list[str]:  # noqa: ARG002
+    def check(self, argument: str, options: Options, context: IBuildContext) -> list[str]:
         try:
-            return list(read(context.path(argument), None, context.case).users.problems)
+            users = read(context.path(argument), None, context.case).users
         except OSError as error:
             return [f"{error.strerror}"]
         except BrokenFile as error:
             return [str(error)]
+        stored = ((entry.name, complaint(entry.stored, options.default_scheme)) for entry in users.entries.values())
+        return [*users.problems, *(f"account {name!a}: its password: {why}" for name, why in stored if why)]
 
     def build(self, argument: str, options: Options, context: IBuildContext) -> PasswdFile:
         """Raises `popserv.auth.passwords.UnknownScheme`, a `ValueError`, for a default scheme that is none."""

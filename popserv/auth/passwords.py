@@ -19,7 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 
 from popserv.auth.crypt_hashes import MissingExtra, UnusableHash, make_bcrypt, make_sha_crypt, verify_crypt
 from popserv.auth.names import prepare_password
-from popserv.auth.scram_keys import HashName, ScramKeys
+from popserv.auth.scram_keys import LEAST_ITERATIONS, HashName, ScramKeys
 
 __all__ = [
     "DEFAULT_SCHEME",
@@ -124,6 +124,22 @@ def is_outdated(stored: str) -> bool:
     return scheme == "ARGON2ID" and argon2.PasswordHasher().check_needs_rehash(value.decode("ascii", "replace"))
 
 
+def complaint(stored: str, default_scheme: str = "PLAIN") -> str:
+    """Why nobody can or should log in with this stored value, as far as it shows without a password; else ""."""
+    try:
+        scheme, octets = _parse(stored, default_scheme)
+        if not octets:
+            return "it is empty"
+        if scheme.startswith("ARGON2"):
+            _argon2_text(octets)
+        keys = _scram_keys(octets, _SCRAM[scheme]) if scheme in _SCRAM else None
+    except UnusableHash as error:
+        return str(error)
+    if keys is not None and keys.iterations < LEAST_ITERATIONS:
+        return f"its SCRAM keys have {keys.iterations} iterations, and RFC 7677 asks for {LEAST_ITERATIONS} at least"
+    return ""
+
+
 def canonical_scheme(name: str) -> str:
     """The name of a scheme as it stands in the table here. Raises `UnknownScheme`."""
     scheme = _ALIASES.get(name.upper(), name.upper())
@@ -161,16 +177,25 @@ def _verify_plain(stored: bytes, password: bytes) -> bool:
     return compare_digest(stored, password)
 
 
-def _verify_argon2(stored: bytes, password: bytes) -> bool:
+def _argon2_text(stored: bytes) -> str:
+    """The hash, if it asks for no more work than is done here. Raises `UnusableHash`."""
     text = _ascii(stored)
     try:
         asked = argon2.extract_parameters(text)
-        if (
-            asked.memory_cost > MOST_ARGON2_KIB
-            or asked.memory_cost * asked.time_cost > MOST_ARGON2_WORK_KIB
-            or asked.parallelism > MOST_ARGON2_LANES
-        ):
-            raise UnusableHash("it asks for more memory, passes or lanes than are spent here")
+    except InvalidHashError:
+        raise UnusableHash("it is malformed") from None
+    if (
+        asked.memory_cost > MOST_ARGON2_KIB
+        or asked.memory_cost * asked.time_cost > MOST_ARGON2_WORK_KIB
+        or asked.parallelism > MOST_ARGON2_LANES
+    ):
+        raise UnusableHash("it asks for more memory, passes or lanes than are spent here")
+    return text
+
+
+def _verify_argon2(stored: bytes, password: bytes) -> bool:
+    text = _argon2_text(stored)
+    try:
         return argon2.PasswordHasher().verify(text, password)
     except VerifyMismatchError:
         return False

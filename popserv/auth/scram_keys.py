@@ -13,9 +13,11 @@ import attrs
 
 HashName = Literal["sha1", "sha256", "sha512"]
 
+LEAST_ITERATIONS = 4096
+"""What RFC 7677 section 4 asks for at least. Keys with fewer are taken, and told of."""
+
 ITERATIONS = 100_000
-"""For new keys. These keys stand beside an argon2 hash and must not be the easy way in, so far above the 4096 that
-RFC 7677 section 4 asks for at least."""
+"""For new keys. These keys stand beside an argon2 hash and must not be the easy way in, so far above the least."""
 
 MOST_ITERATIONS = 1_000_000
 """Keys that ask for more are refused instead of computed."""

@@ -13,6 +13,8 @@ import pytest
 import trustme
 
 from popserv.auth.account_database import Database
+from popserv.auth.passwords import hash_password
+from popserv.auth.scram_keys import ScramKeys
 from popserv.service.check import Problem, problems
 from popserv.service.config import load
 
@@ -220,6 +222,29 @@ def test_homes_of_others_need_rights(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "maildrop.location" not in keys_for_nobody(directory)
         (home / "Maildir").mkdir(mode=0o700)
         assert "maildrop.location" in keys_for_nobody(directory)
+
+
+def test_SC_008_stored_passwords_that_nobody_can_or_should_use_are_told(directory: Path) -> None:
+    weak = ScramKeys.make(b"secret", iterations=1000).to_text()
+    kept = {
+        "a": "{FOO}x",
+        "b": "{ARGON2ID}$argon2id$v=19$m=999999999,t=3,p=4$c2FsdHNhbHQ$AAAA",
+        "c": "{SHA256.hex}zz",
+        "d": "",
+        "e": f"{{SCRAM-SHA-256}}{weak}",
+        "f": "{PLAIN}secret",
+        "g": hash_password(b"secret"),
+    }
+    (directory / "users").write_text("".join(f"{name}:{stored}\n" for name, stored in kept.items()))
+    problems = found(directory, ("[server]", 'auth.checkers = ["passwd-file:users"]\n[server]'))
+    said = [problem.message.removeprefix("passwd-file:users: ") for problem in problems]
+    assert said == [
+        "account 'a': its password: its scheme is not known here",
+        "account 'b': its password: it asks for more memory, passes or lanes than are spent here",
+        "account 'c': its password: its encoding is broken",
+        "account 'd': its password: it is empty",
+        "account 'e': its password: its SCRAM keys have 1000 iterations, and RFC 7677 asks for 4096 at least",
+    ]
 
 
 def test_LM_001_lmtp_is_not_at_port_25(directory: Path) -> None:
