@@ -174,6 +174,22 @@ class MessageTooLarge(DeliveryError):
     default = "message is too large"
 
 
+class MailboxFull(DeliveryError):
+    """The account has all that its quota permits (RFC 3463 section 3.3, X.2.2)."""
+
+    reply = 552
+    status = "5.2.2"
+    default = "mailbox is full"
+
+
+class MailboxFullForNow(DeliveryError):
+    """The same, for senders that shall try again."""
+
+    reply = 452
+    status = "4.2.2"
+    default = "mailbox is full, try again later"
+
+
 class MailSystemFull(DeliveryError):
     """The disk is full or a system quota is exceeded; trying later helps."""
 

@@ -19,6 +19,10 @@ from popserv.cli.common import EX_CONFIG, Failed, config_option
 EX_USAGE = 64
 EX_NOUSER = 67
 EX_TEMPFAIL = 75
+EX_NOPERM = 77
+
+PERMANENT = 500
+"""SMTP replies from here on say that trying again is of no use."""
 
 
 class Interrupted(BaseException):
@@ -83,7 +87,7 @@ def signals_interrupt() -> Iterator[None]:
 def deliver(config_file: Path | None, sender: str | None, user: str) -> None:
     """Store the message on standard input for USER.
 
-    Exit status: 0 stored and synced, 67 no such user, 75 try again, 78 configuration, 64 usage.
+    Exit status: 0 stored and synced, 67 no such user, 77 mailbox full, 75 try again, 78 configuration, 64 usage.
     """
     from popserv.errors import DeliveryError, UnknownRecipient
     from popserv.service.config import ConfigErrors
@@ -96,7 +100,7 @@ def deliver(config_file: Path | None, sender: str | None, user: str) -> None:
         raise Failed([error.text], EX_NOUSER) from None
     except DeliveryError as error:
         reason = f"{error.text}: {error.__cause__}" if error.__cause__ else error.text
-        raise Failed([reason], EX_TEMPFAIL) from None
+        raise Failed([reason], EX_TEMPFAIL if error.reply < PERMANENT else EX_NOPERM) from None
     except OSError as error:
         # What a store or a database fails with has been told by now.
         raise Failed([f"standard input cannot be read: {error.strerror}"], EX_TEMPFAIL) from None

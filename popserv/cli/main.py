@@ -17,6 +17,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "auth": ("popserv.cli.auth", "auth"),
     "pw": ("popserv.cli.pw", "pw"),
     "deliver": ("popserv.cli.deliver", "deliver"),
+    "maildrop": ("popserv.cli.maildrop", "maildrop"),
     "config": ("popserv.cli.config", "config"),
 }
 """Each verb's module and the name of its command there."""

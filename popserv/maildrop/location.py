@@ -72,6 +72,15 @@ def component(value: str) -> str:
     return _UNSAFE.sub(lambda match: b"%%%02X" % match[0][0], value.encode("utf-8")).decode("ascii") or "%"
 
 
+def location_of(account: IAccount, default: str) -> str:
+    """STORE:PLACE of an account, everything filled in; `default` is that of accounts without one of their own.
+
+    Raises as `place_of`.
+    """
+    scheme, _, place = default.partition(":")
+    return f"{account.location.partition(':')[0] or scheme}:{place_of(account, place)}"
+
+
 def template_errors(place: str) -> list[str]:
     """What is wrong with a place that is a path: a list of texts for the administrator, empty if nothing is."""
     errors = []

@@ -50,6 +50,10 @@ class StoreRouter:
             return fail(DeliveryError("this maildrop takes no mail in"))
         return delivery.begin(account, folder)
 
+    def cannot_be_counted(self) -> list[str]:
+        """The schemes of stores that tell nobody what they hold without a session."""
+        return [scheme for scheme, store in self._stores.items() if not IReadOnlyStore.providedBy(store)]
+
     def _store(self, account: IAccount) -> IMaildropStore | None:
         if not account.location:
             return self._default

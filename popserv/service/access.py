@@ -20,6 +20,7 @@ from popserv.auth.names import prepare
 from popserv.auth.naming import BrokenAliases, Naming, read_aliases
 from popserv.auth.policy import Policy, Rule
 from popserv.auth.success_cache import SuccessCache
+from popserv.delivery.quota import BoundedDelivery, Quota, QuotaRule, Quotas
 from popserv.interfaces import (
     IAccount,
     IAccountDirectory,
@@ -266,6 +267,28 @@ def policy(config: Config) -> Policy:
     return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
 
 
+def quotas(config: Config) -> Quotas:
+    """What `[quota]` says."""
+    table = config.quota
+    rules = [
+        QuotaRule(
+            Rule(tuple(_covered(name, config) for name in rule.accounts)).covers, Quota(rule.octets, rule.messages)
+        )
+        for rule in table.rules
+    ]
+    return Quotas(Quota(table.octets, table.messages), rules)
+
+
+def delivery(config: Config, store: StoreRouter) -> IDelivery:
+    """The way into `store`, as far as `[quota]` permits. Raises `ConfigErrors`."""
+    found = quotas(config)
+    if not found:
+        return store
+    if uncounted := store.cannot_be_counted():
+        raise ConfigErrors([("quota", f"{', '.join(uncounted)}: this version cannot count what is there")])
+    return BoundedDelivery(store, store, found, defer=config.quota.over == "defer")
+
+
 def _covered(name: str, config: Config) -> str:
     if name == "*":
         return name
@@ -286,7 +309,7 @@ def open_store(config: Config, pool: Pool) -> OpenStore:
     """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
     context = BuildContext.offline(config, pool)
     found = accounts(config, context)
-    return OpenStore(found.directory(), store(config, context), found.naming)
+    return OpenStore(found.directory(), delivery(config, store(config, context)), found.naming)
 
 
 def store(config: Config, context: IBuildContext) -> StoreRouter:

@@ -172,6 +172,10 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
         return
+    try:
+        access.delivery(config, store)
+    except ConfigErrors as errors:
+        yield from (Problem(key, message) for key, message in errors.errors)
     # A maildrop that is not there reads as empty; only what stands in the way of looking is wrong.
     location = config.maildrop.location
     yield from (Problem("maildrop.location", message) for message in _inspected(config, context))

@@ -120,7 +120,7 @@ class Composer:
             login_delay=config.policy.login_delay,
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
-            delivery=store,
+            delivery=access.delivery(config, store),
             forms=accounts.naming.forms,
             message_octets=config.lmtp.message_octets,
             **_ways_in(config),

@@ -20,8 +20,8 @@ from popserv.auth.credentials import ApopDigest, Password
 from popserv.auth.names import InvalidName, prepare_password
 from popserv.auth.trail import Trail
 from popserv.errors import LoginBarred, PopError, StoreBroken
-from popserv.interfaces import IAccount, IChannel, IConversation
-from popserv.maildrop.location import place_of
+from popserv.interfaces import IChannel, IConversation
+from popserv.maildrop.location import location_of
 from popserv.service import access, names
 from popserv.service.schema import Config
 
@@ -99,16 +99,11 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
         return Outcome(trail, refusal="no database says where the mail of this account is")
     try:
         access.policy(config).check(account, mechanism)
-        return Outcome(trail, account.name, _location(config, account))
+        return Outcome(trail, account.name, location_of(account, config.maildrop.location))
     except LoginBarred as barred:
         return Outcome(trail, account.name, refusal=barred.reason)
     except StoreBroken as broken:
         return Outcome(trail, account.name, refusal=broken.text)
-
-
-def _location(config: Config, account: IAccount) -> str:
-    scheme, _, place = config.maildrop.location.partition(":")
-    return f"{account.location.partition(':')[0] or scheme}:{place_of(account, place)}"
 
 
 def _reason(error: Exception, trail: Trail) -> str:

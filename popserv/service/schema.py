@@ -235,6 +235,34 @@ class Pop3:
 
 
 @attrs.frozen
+class QuotaRule:
+    """What some accounts may keep; the first rule that covers an account is the one."""
+
+    accounts: tuple[str, ...] = attrs.field(validator=_not_empty, metadata={"each": names.check_accounts_covered})
+    """Account names, "@example.org" for all of a domain, "*" for all."""
+    octets: int = attrs.field(default=0, validator=_least(0))
+    """As LIST counts them; 0 is any number."""
+    messages: int = attrs.field(default=0, validator=_least(0))
+    """0 is any number."""
+
+
+@attrs.frozen
+class Quota:
+    """What accounts may keep. Mail beyond it is refused at delivery; nothing is ever removed."""
+
+    octets: int = attrs.field(default=0, validator=_least(0))
+    """For accounts that no rule covers, as LIST counts them; 0 is any number."""
+    messages: int = attrs.field(default=0, validator=_least(0))
+    """For accounts that no rule covers; 0 is any number."""
+    rules: tuple[QuotaRule, ...] = attrs.field(
+        default=(), metadata={"sample": ({"accounts": ["@example.org"], "octets": 1073741824},)}
+    )
+    """For accounts and domains: accounts, octets, messages. The first rule that covers an account holds."""
+    over: Literal["bounce", "defer"] = "bounce"
+    """What a sender is told: 552 5.2.2, and the mail goes back; or 452 4.2.2, and it is tried again."""
+
+
+@attrs.frozen
 class Lmtp:
     """Mail that comes in."""
 
@@ -280,6 +308,7 @@ class Config:
     auth: Auth = attrs.field(factory=Auth)
     policy: Policy = attrs.field(factory=Policy)
     maildrop: Maildrop = attrs.field(factory=Maildrop)
+    quota: Quota = attrs.field(factory=Quota)
     pop3: Pop3 = attrs.field(factory=Pop3)
     lmtp: Lmtp = attrs.field(factory=Lmtp)
     limits: LimitsTable = attrs.field(factory=LimitsTable)

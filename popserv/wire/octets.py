@@ -71,6 +71,11 @@ class Scanner:
             self.needs_stuffing = b"\n." in chunk or (self._last == b"\n" and chunk.startswith(b"."))
         self._last = chunk[-1:]
 
+    @property
+    def octets(self) -> int:
+        """Those of what has been fed so far."""
+        return self._octets
+
     def finish(self) -> int:
         """End the message and return its octets."""
         if self._last != b"\n":
