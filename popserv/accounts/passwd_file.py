@@ -146,7 +146,8 @@ class PasswdFile:
 
     async def _fits(self, entry: Entry, credentials: Any) -> bool:
         if IUsernamePassword.providedBy(credentials):
-            return await self._verifier.check(entry.name, entry.stored, credentials)
+            usable = entry.admits(getattr(credentials, "address", ""))
+            return await self._verifier.check(entry.name, entry.stored, credentials, usable)
         secret = self._secret(entry.stored)
         # Something is digested in every case, so that it takes the same time.
         return bool(credentials.checkPassword(secret or b"nothing")) and secret is not None

@@ -150,7 +150,8 @@ class PostgresAccounts:
 
     async def _fits(self, found: Known, credentials: Any) -> bool:
         if IUsernamePassword.providedBy(credentials):
-            return await self._verifier.check(found.entry.name, found.entry.stored or self._verifier.dummy, credentials)
+            entry, usable = found.entry, found.entry.admits(getattr(credentials, "address", ""))
+            return await self._verifier.check(entry.name, entry.stored or self._verifier.dummy, credentials, usable)
         secret = next(filter(None, map(self._secret, found.verifiers)), None)
         return bool(credentials.checkPassword(secret or b"nothing")) and secret is not None
 

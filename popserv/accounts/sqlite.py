@@ -125,8 +125,9 @@ class SqliteAccounts:
         if known.account.enabled and await self._fits_app_password(known, credentials):
             return name.encode("utf-8")
         # Checked even if it may not be used, so that it takes the same time.
-        fits = await self._verifier.check(name, known.stored or self._verifier.dummy, credentials)
-        if not (fits and known.account.enabled and known.account.main_password):
+        usable = known.account.enabled and known.account.main_password
+        fits = await self._verifier.check(name, known.stored or self._verifier.dummy, credentials, usable)
+        if not (fits and usable):
             raise CredentialsRefused("wrong password, or disabled")
         self._upgrade(known, credentials)
         return name.encode("utf-8")

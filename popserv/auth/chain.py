@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from itertools import product
 from typing import Any
 
@@ -61,8 +62,9 @@ class CheckerChain:
     """Asks each checker that takes the credentials, in order.
 
     The next is asked on `UnknownAccount`, and on a plain `UnauthorizedLogin`, which is all that a third party's checker
-    can say of a name it does not know. If nobody knew it, the first checker that can do so spends the time that
-    checking a wrong secret takes.
+    can say of a name it does not know. If nobody knew it, one of those that can spends the time that checking a wrong
+    secret takes: always the same one for a name, and for all that stands for the same account, as if it were one of
+    that checker's.
     """
 
     def __init__(
@@ -71,10 +73,15 @@ class CheckerChain:
         may_act_as: Callable[[bytes, bytes], bool] = nobody,
         labels: Sequence[str] = (),
         forms: Callable[[bytes], Sequence[bytes]] = itself,
+        directory: IAccountDirectory | None = None,
+        secret: bytes = b"",
     ) -> None:
         """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second. `labels`
         are what a `popserv.auth.trail.Trail` calls the checkers. `forms` gives the accounts that a prepared name may
-        stand for, in order; see `popserv.auth.naming.Naming`."""
+        stand for, in order; see `popserv.auth.naming.Naming`. `directory` knows which of them there is, for somebody
+        who acts as another. By `secret`, which should outlive a restart, strangers are spread over the checkers."""
+        self._directory = directory
+        self._secret = secret
         self._checkers = list(checkers)
         self._labels = list(labels) or [type(checker).__name__ for checker in checkers]
         self._may_act_as = may_act_as
@@ -103,6 +110,14 @@ class CheckerChain:
             if (trail := getattr(credentials, "trail", None)) is not None:
                 trail.reason = "authorization"
             raise CredentialsRefused("may not act as somebody else")
+        return await self._meant(authorization)
+
+    async def _meant(self, authorization: bytes) -> bytes:
+        """The account that there is of those that this may stand for, itself if there is none."""
+        if self._directory is not None:
+            for name in self._forms(authorization):
+                if await self._directory.account(name) is not None:
+                    return name
         return authorization
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
@@ -114,7 +129,8 @@ class CheckerChain:
         if not takers:
             raise UnhandledCredentials("no checker takes these credentials")
         asked = getattr(credentials, "trail", None) or Trail()
-        for each, (checker, label) in product(self._named(credentials), takers):
+        named = self._named(credentials)
+        for each, (checker, label) in product(named, takers):
             try:
                 avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, each)
             except CredentialsRefused:
@@ -128,11 +144,16 @@ class CheckerChain:
                 raise
             asked.asked(label, "accepted")
             return avatar_id
-        for checker, _label in takers:
-            if IDummyCheck.providedBy(checker):
-                await checker.check_nothing(credentials)
-                break
+        stranger = named[-1] if named else credentials
+        dummies = [checker for checker, _label in takers if IDummyCheck.providedBy(checker)]
+        if dummies:
+            await dummies[self._lot(stranger) % len(dummies)].check_nothing(stranger)
         raise UnauthorizedLogin("no checker knows this name")
+
+    def _lot(self, credentials: Any) -> int:
+        """A number that a name always draws, and nobody can foretell."""
+        name: bytes = getattr(credentials, "username", b"")
+        return int.from_bytes(blake2b(name, key=self._secret[:64], digest_size=8).digest(), "big")
 
     def _named(self, credentials: Any) -> Sequence[Any]:
         """The credentials, once with each name that theirs may stand for."""

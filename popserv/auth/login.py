@@ -18,7 +18,18 @@ from zope.interface import implementer
 from popserv.auth.chain import can_check
 from popserv.auth.names import InvalidName
 from popserv.auth.trail import Trail
-from popserv.errors import DEFECTS, LoginBarred, LoginRefused, PopError, StoreUnavailable, SystemBroken, SystemTrouble
+from popserv.errors import (
+    DEFECTS,
+    LoginBarred,
+    LoginRefused,
+    LoginTooSoon,
+    MaildropInUse,
+    PopError,
+    StoreUnavailable,
+    SystemBroken,
+    SystemTrouble,
+    TooManySessions,
+)
 from popserv.interfaces import IAuthorizes, IChannel, ILogin, IMaildrop, ISessionObserver
 from popserv.steady import steady
 
@@ -52,6 +63,14 @@ class LoggedIn:
             await self.maildrop.close()
         finally:
             await maybeDeferred(self.logout)
+
+
+def _why(error: PopError) -> str:
+    """A word for the log; "" for refusals, which have words of their own, and for what the client has broken off."""
+    if isinstance(error, TooManySessions):
+        return "sessions"
+    words = {LoginTooSoon.code: "login-delay", MaildropInUse.code: "in-use", SystemTrouble.code: "trouble"}
+    return {**words, SystemBroken.code: "broken"}.get(error.code, "")
 
 
 class FailureDelay(Protocol):
@@ -105,9 +124,18 @@ class LoginService:
         return ensureDeferred(self._login(credentials, peer, trail))
 
     async def _login(self, credentials: Any, peer: Peer, trail: Trail | None) -> LoggedIn:
+        trail = Trail() if trail is None else trail
+        try:
+            return await self._let_in(credentials, peer, trail)
+        except PopError as error:
+            if reason := _why(error):
+                name = credentials.username.decode("utf-8", "replace")
+                self._report("failed", peer, name, trail, reason=reason)
+            raise
+
+    async def _let_in(self, credentials: Any, peer: Peer, trail: Trail) -> LoggedIn:
         started = self._now()
         name = credentials.username.decode("utf-8", "replace")
-        trail = Trail() if trail is None else trail
         try:
             prepared = self._prepare(credentials, peer, trail)
             name = prepared.username.decode("utf-8")
@@ -120,6 +148,7 @@ class LoginService:
         if self._throttle is not None:
             self._throttle.record_success(peer.address, self._counted(name))
         logged_in = await self._open(result, name, peer)
+        trail.succeeded()
         said = {"trace": trail.trace} if trail.trace else {}
         self._report("login", peer, logged_in.name, trail, **said)
         return logged_in

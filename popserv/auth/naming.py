@@ -44,13 +44,16 @@ class Naming:
     def forms(self, name: bytes, *, details: bool = True) -> list[bytes]:
         """The accounts that `name` may stand for, in the order in which they are to be looked for.
 
-        The whole name, then without ``+detail``; then the same for its local part, where the domain is ours. Where one
-        of them is an alias, that account takes its place. Raises `InvalidName` if none of them can be a name.
+        The whole name, with the default domain if it has none, then without ``+detail``; then the same for its local
+        part, where the domain is ours. Where one of them is an alias, that account takes its place. Raises
+        `InvalidName` if none of them can be a name.
         """
+        if self.default_domain and b"@" not in name:
+            name = name + b"@" + self.default_domain.encode("utf-8")
         found: dict[bytes, None] = {}
         for candidate in self._candidates(name, details):
             try:
-                prepared = self.complete(candidate).decode("utf-8")
+                prepared = prepare(candidate, self.case)
             except InvalidName:
                 continue
             found[self.aliases.get(prepared, prepared).encode("utf-8")] = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 
@@ -17,6 +19,13 @@ class Trail:
     """Why there is no login: a class of reasons, one word."""
     trace: str = ""
     """What somebody who stays anonymous says of himself (RFC 4505 section 2); unverified."""
+    afterwards: list[Callable[[], None]] = attrs.Factory(list)
+    """What is to be done if the login succeeds."""
+
+    def succeeded(self) -> None:
+        """The login has come to its end, and is good."""
+        for action in self.afterwards:
+            action()
 
     def asked(self, checker: str, answer: str) -> None:
         """A database has answered: "accepted", "unknown", "refused" or "failed"."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 
 from popserv.auth.passwords import UnusableHash, dummy_hash, verify
 from popserv.auth.success_cache import SuccessCache
+from popserv.auth.trail import Trail
 from popserv.pools import Pool
 
 
@@ -33,16 +35,17 @@ class PasswordVerifier:
         """Make `stored` the `dummy`, one of many alike, so that unknown names cost what known ones do; None = ours."""
         self.dummy = dummy_hash() if stored is None else stored
 
-    def check(self, name: str, stored: str, credentials: Any) -> Deferred[bool]:
+    def check(self, name: str, stored: str, credentials: Any, usable: bool = True) -> Deferred[bool]:
         """Whether the credentials of account `name` fit `stored`: a Deferred bool.
 
-        A value that cannot be checked is logged and fits nothing.
+        A value that cannot be checked is logged and fits nothing. Where the account is not `usable`, what is known of
+        earlier checks does not count: that it took no time would tell that the password is right.
         """
         candidates = passwords_of(credentials)
-        if self._successes is not None and self._successes.knows(stored, candidates[-1]):
+        if usable and self._successes is not None and self._successes.knows(stored, candidates[-1]):
             return succeed(True)
         checked = self._hashing.run(self._fits, stored, candidates).addCallback(self._judge, name)
-        return checked.addCallback(self._remember, stored, candidates[-1])
+        return checked.addCallback(self._remember, stored, candidates[-1], getattr(credentials, "trail", None))
 
     def check_dummy(self, credentials: Any) -> Deferred[None]:
         """Do the work of `check` for nothing: a Deferred None."""
@@ -59,9 +62,14 @@ class PasswordVerifier:
     def _any(self, stored: str, candidates: tuple[bytes, ...]) -> bool:
         return any(verify(stored, password, self._default_scheme) for password in candidates)
 
-    def _remember(self, fits: bool, stored: str, typed: bytes) -> bool:
+    def _remember(self, fits: bool, stored: str, typed: bytes, trail: Trail | None) -> bool:
         if fits and self._successes is not None:
-            self._successes.remember(stored, typed)
+            remember = partial(self._successes.remember, stored, typed)
+            if trail is None:
+                remember()
+            else:
+                # Not before the login has come to its end: whoever is barred for another reason is not told by time.
+                trail.afterwards.append(remember)
         return fits
 
     def _judge(self, verdict: bool | UnusableHash, name: str) -> bool:

@@ -32,6 +32,25 @@ def prepared(config: Config, name: str) -> str:
     return naming.complete(name.encode("utf-8", "surrogateescape")).decode("utf-8")
 
 
+def existing(config: Config, name: str) -> str:
+    """The account that there is: with the default domain, or, made before there was one, without. Raises as `prepared`.
+
+    The first of these where there is neither.
+    """
+    from popserv.auth.account_database import NoSuchAccount
+    from popserv.auth.names import prepare
+
+    completed = prepared(config, name)
+    plain = prepare(name.encode("utf-8", "surrogateescape"), config.auth.case)
+    for each in dict.fromkeys((completed, plain)):
+        try:
+            database(config).get(each)
+        except NoSuchAccount:
+            continue
+        return each
+    return completed
+
+
 @contextmanager
 def complaints(name: str = "") -> Iterator[None]:
     """Ends the command where the database, or the account `name`, does not permit what is done."""

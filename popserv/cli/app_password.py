@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from popserv.cli.accounts import complaints, database, prepared
+from popserv.cli.accounts import complaints, database, existing
 from popserv.cli.common import config_option, read_config
 
 _DAYS = re.compile(r"([0-9]{1,5})d")
 _PROTOCOL = re.compile(r"[a-z][a-z0-9-]{0,30}")
 DAY_SECONDS = 86400
+LABEL_CHARACTERS = 100
 
 
 class Expiry(click.ParamType[float]):
@@ -25,13 +26,21 @@ class Expiry(click.ParamType[float]):
     name = "DATE|DAYS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        end = self._end(value)
+        if end is None:
+            self.fail("must be a date such as 2027-01-31, or a number of days such as 90d", param, ctx)
+        if end <= time.time():
+            self.fail("must be in the future", param, ctx)
+        return end
+
+    def _end(self, value: str) -> float | None:
         days = _DAYS.fullmatch(value)
         if days:
             return time.time() + int(days[1]) * DAY_SECONDS
         try:
             return datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()
         except ValueError:
-            self.fail("must be a date such as 2027-01-31, or a number of days such as 90d", param, ctx)
+            return None
 
 
 class Network(click.ParamType[Any]):
@@ -44,6 +53,18 @@ class Network(click.ParamType[Any]):
             return ip_network(value)
         except ValueError:
             self.fail("must be an address, or a network such as 192.0.2.0/24", param, ctx)
+
+
+class Label(click.ParamType[Any]):
+    """What stands in one line of a list."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value).strip()
+        if not text or not text.isprintable() or len(text) > LABEL_CHARACTERS:
+            self.fail(f"must be 1 to {LABEL_CHARACTERS} characters that can be printed", param, ctx)
+        return text
 
 
 class Protocol(click.ParamType[Any]):
@@ -64,7 +85,7 @@ def app_password() -> None:
 
 @app_password.command()
 @click.argument("name")
-@click.option("--label", required=True, help="What it is for; one of each label.")
+@click.option("--label", required=True, type=Label(), help="What it is for; one of each label.")
 @click.option("--expires", type=Expiry(), help="When it stops working: 2027-01-31, or 90d from now.")
 @click.option("--network", "networks", multiple=True, type=Network(), help="Where it works from; may be repeated.")
 @click.option(
@@ -92,7 +113,7 @@ def add(
     with complaints(name):
         passwords = AppPasswords(database(config))
         kinds = tuple(dict.fromkeys(protocols))
-        click.echo(passwords.add(prepared(config, name), label, expires=expires, networks=networks, protocols=kinds))
+        click.echo(passwords.add(existing(config, name), label, expires=expires, networks=networks, protocols=kinds))
 
 
 @app_password.command("list")
@@ -104,7 +125,7 @@ def list_passwords(name: str, config_file: Path | None) -> None:
 
     config = read_config(config_file, serving=False)
     with complaints(name):
-        for each in AppPasswords(database(config)).list(prepared(config, name)):
+        for each in AppPasswords(database(config)).list(existing(config, name)):
             networks = ",".join(map(str, each.networks))
             used = f"{each.last_used} {each.last_address}".strip()
             expires = each.expires or "never"
@@ -122,4 +143,4 @@ def remove(name: str, label: str, config_file: Path | None) -> None:
 
     config = read_config(config_file, serving=False)
     with complaints(name):
-        AppPasswords(database(config)).remove(prepared(config, name), label)
+        AppPasswords(database(config)).remove(existing(config, name), label)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from popserv.cli.accounts import complaints, database, prepared
+from popserv.cli.accounts import complaints, database, existing, prepared
 from popserv.cli.app_password import app_password
 from popserv.cli.common import config_option, password_options, read_config, read_password
 
@@ -39,7 +39,7 @@ def passwd(name: str, password_file: Path | None, password_stdin: bool, config_f
     """Change the password of an account."""
     config = read_config(config_file, serving=False)
     with complaints(name):
-        database(config).passwd(prepared(config, name), read_password(password_file, password_stdin))
+        database(config).passwd(existing(config, name), read_password(password_file, password_stdin))
 
 
 @user.command("set")
@@ -68,7 +68,7 @@ def set_(
         _check_location(location)
     with complaints(name):
         database(config).change(
-            prepared(config, name),
+            existing(config, name),
             enabled=enable,
             main_password=main_password,
             mechanisms=listed,
@@ -106,7 +106,7 @@ def show(name: str, config_file: Path | None) -> None:
     """Print what is known of the account NAME."""
     config = read_config(config_file, serving=False)
     with complaints(name):
-        found = database(config).get(prepared(config, name))
+        found = database(config).get(existing(config, name))
     click.echo(f"name: {found.name}")
     click.echo(f"enabled: {'yes' if found.enabled else 'no'}")
     click.echo(f"main password: {'yes' if found.main_password else 'no'}")
@@ -123,7 +123,7 @@ def remove(name: str, config_file: Path | None) -> None:
     """Remove an account. Its mail stays where it is."""
     config = read_config(config_file, serving=False)
     with complaints(name):
-        database(config).remove(prepared(config, name))
+        database(config).remove(existing(config, name))
 
 
 @user.command("list")

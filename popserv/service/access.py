@@ -10,7 +10,7 @@ from time import time
 from typing import Any, Literal
 
 import attrs
-from twisted.cred.checkers import FilePasswordDB
+from twisted.cred.checkers import FilePasswordDB, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
@@ -164,7 +164,7 @@ class Accounts:
 
 def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None = None) -> Accounts:
     """The checkers that `[auth]` names, or those `given`, with their directories. Raises `ConfigErrors`."""
-    checkers = given if given is not None else _checkers(config, context)
+    checkers = list(map(in_octets, given)) if given is not None else _checkers(config, context)
     if sum(map(IPublicMaildrop.providedBy, checkers)) > 1:
         raise ConfigErrors([("auth.checkers", "public: there can be one public maildrop, not several")])
     found = (directory_of(checker, context) for checker in checkers)
@@ -221,7 +221,21 @@ def _strcred_checker(name: str, argument: str, context: IBuildContext) -> Any:
 
     if name == "file":
         argument = str(context.path(argument))
-    return makeChecker(f"{name}:{argument}")  # type: ignore[no-untyped-call]
+    return in_octets(makeChecker(f"{name}:{argument}"))  # type: ignore[no-untyped-call]
+
+
+def in_octets(checker: Any) -> Any:
+    """`checker`, with octets for names and passwords: Twisted's ``memory:`` keeps text, which nothing is equal to."""
+    if type(checker) is not InMemoryUsernamePasswordDatabaseDontUse:
+        return checker
+    database = InMemoryUsernamePasswordDatabaseDontUse()
+    for name, password in checker.users.items():
+        database.addUser(_octets(name), _octets(password))
+    return database
+
+
+def _octets(text: str | bytes) -> bytes:
+    return text.encode("utf-8") if isinstance(text, str) else text
 
 
 def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | None:
@@ -233,12 +247,15 @@ def directory_of(checker: Any, context: IBuildContext) -> IAccountDirectory | No
 
 def chain(config: Config, accounts: Accounts) -> CheckerChain:
     """The one checker of the portal: all databases in order, and who may act as whom."""
-    masters = frozenset(_prepared(name, config) for name in config.policy.masters)
+    # An alias stands for the account, whoever else could have that name.
+    masters = frozenset(accounts.naming.forms(name.encode("utf-8"), details=False)[0] for name in config.policy.masters)
     return CheckerChain(
         accounts.checkers,
-        lambda avatar_id, _other: avatar_id.decode("utf-8") in masters,
+        lambda avatar_id, _other: avatar_id in masters,
         accounts.labels,
         accounts.naming.forms,
+        accounts.directory(),
+        host_secret(),
     )
 
 
@@ -260,10 +277,7 @@ def naming(config: Config) -> Naming:
 def policy(config: Config) -> Policy:
     """What `[policy]` says."""
     table = config.policy
-    rules = [
-        Rule(tuple(_covered(name, config) for name in rule.accounts), rule.pop3, _lower(rule.mechanisms))
-        for rule in table.rules
-    ]
+    rules = [Rule(_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
     return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
 
 
@@ -271,9 +285,7 @@ def quotas(config: Config) -> Quotas:
     """What `[quota]` says."""
     table = config.quota
     rules = [
-        QuotaRule(
-            Rule(tuple(_covered(name, config) for name in rule.accounts)).covers, Quota(rule.octets, rule.messages)
-        )
+        QuotaRule(Rule(_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
         for rule in table.rules
     ]
     return Quotas(Quota(table.octets, table.messages), rules)
@@ -289,16 +301,17 @@ def delivery(config: Config, store: StoreRouter) -> IDelivery:
     return BoundedDelivery(store, store, found, defer=config.quota.over == "defer")
 
 
-def _covered(name: str, config: Config) -> str:
-    if name == "*":
-        return name
-    if name.startswith("@"):
-        return "@" + prepare(name[1:].encode("utf-8"), config.auth.case)
-    return _prepared(name, config)
-
-
-def _prepared(name: str, config: Config) -> str:
-    return Naming(config.auth.case, config.auth.default_domain).complete(name.encode("utf-8")).decode("utf-8")
+def _covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
+    """With every account that one of these may stand for: what bars a name must not let it in by another one."""
+    covered: list[str] = []
+    for name in accounts:
+        if name == "*":
+            covered.append(name)
+        elif name.startswith("@"):
+            covered.append("@" + prepare(name[1:].encode("utf-8"), config.auth.case))
+        else:
+            covered += [form.decode("utf-8") for form in naming(config).forms(name.encode("utf-8"), details=False)]
+    return tuple(covered)
 
 
 def _lower(mechanisms: Sequence[str]) -> frozenset[str]:

@@ -56,6 +56,8 @@ class SessionLog:
             self.log.info("login: {line}", line=line(_login(facts)), facts=facts)
         elif name == "refused":
             self.log.warn("login refused: {line}", line=line(_refusal(facts)), facts=facts)
+        elif name == "failed":
+            self.log.info("login failed: {line}", line=line(_refusal(facts)), facts=facts)
         elif name == "delivered":
             self.log.info("delivered: {line}", line=line(facts), facts=facts)
 

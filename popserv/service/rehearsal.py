@@ -112,7 +112,11 @@ def _reason(error: Exception, trail: Trail) -> str:
     if isinstance(error, UnhandledCredentials):
         return "no database can check this mechanism"
     if isinstance(error, LoginFailed):
-        return "no database knows this account" if trail.reason == "unknown-account" else "wrong secret, or barred"
+        return (
+            "no database that takes this mechanism knows this account"
+            if trail.reason == "unknown-account"
+            else "wrong secret, or barred"
+        )
     return str(error)
 
 

@@ -12,6 +12,7 @@ from zope.interface.verify import verifyObject
 
 from popserv.auth.chain import CheckerChain, CredentialsRefused, DirectoryChain, UnknownAccount
 from popserv.auth.credentials import ApopDigest, Password
+from popserv.auth.naming import Naming
 from popserv.errors import Busy
 from popserv.interfaces import IAccountDirectory, IDummyCheck
 from popserv.testing.accounts import MemoryAccounts
@@ -77,8 +78,21 @@ class CheckerChainTests(SynchronousTestCase):
 
     def test_SEC_003_an_unknown_name_costs_one_dummy_check(self):
         first, second = Costly(), Costly()
-        self.assertIs(self.refused(FRED, MemoryAccounts({}), first, second), UnauthorizedLogin)
-        self.assertEqual((first.dummies, second.dummies), ([FRED], []))
+        for _ in range(2):
+            self.assertIs(self.refused(FRED, MemoryAccounts({}), first, second), UnauthorizedLogin)
+        self.assertIn((first.dummies, second.dummies), [([FRED, FRED], []), ([], [FRED, FRED])])
+
+    def test_SEC_003_strangers_look_like_accounts_of_any_database(self):
+        first, second = Costly(), Costly()
+        chain = CheckerChain([first, second], forms=Naming().forms, secret=b"x")
+        for number in range(40):
+            for name in (b"user%d" % number, b"user%d+detail" % number):
+                self.failureResultOf(chain.requestAvatarId(Password(name, b"x")), UnauthorizedLogin)
+        met = [[dummy.username for dummy in each.dummies] for each in (first, second)]
+        # All that would be one account meets one database, under one name: neither salts nor times tell it apart.
+        self.assertFalse(set(met[0]) & set(met[1]))
+        self.assertTrue(all(names.count(name) == 2 and b"+" not in name for names in met for name in names))
+        self.assertGreater(min(map(len, met)), 10)
 
     def test_a_known_name_costs_no_dummy_check(self):
         costly = Costly()

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from popserv.auth.credentials import Password
 from popserv.auth.passwords import hash_password
 from popserv.auth.success_cache import SuccessCache
+from popserv.auth.trail import Trail
 from popserv.auth.verifier import PasswordVerifier
 from popserv.pools import InlinePool
 
@@ -34,6 +35,22 @@ class Verifying(SynchronousTestCase):
         self.clock = Clock()
         self.pool = Counting()
         self.verifier = self.verifier_with(300)
+
+    def test_an_account_that_may_not_be_used_takes_the_time_that_others_take(self) -> None:
+        credentials = Password(b"fred", b"secret")
+        for usable in (True, False, False):
+            self.assertTrue(self.successResultOf(self.verifier.check("fred", self.STORED, credentials, usable)))
+        self.assertEqual(self.pool.runs, 3)
+
+    def test_nothing_is_remembered_of_a_login_that_comes_to_nothing(self) -> None:
+        trail = Trail()
+        credentials = Password(b"fred", b"secret", trail=trail)
+        for _ in range(2):
+            self.assertTrue(self.successResultOf(self.verifier.check("fred", self.STORED, credentials)))
+        self.assertEqual(self.pool.runs, 2)
+        trail.succeeded()
+        self.assertTrue(self.successResultOf(self.verifier.check("fred", self.STORED, credentials)))
+        self.assertEqual(self.pool.runs, 2)
 
     def verifier_with(self, seconds: float, entries: int = 10) -> PasswordVerifier:
         return PasswordVerifier(self.pool, successes=SuccessCache(self.clock, seconds, entries))

@@ -234,6 +234,28 @@ def test_application_passwords_with_nonsense(config: Path, option: tuple[str, st
     assert "must be" in done.output
 
 
+@pytest.mark.parametrize(
+    "option", [("--expires", "2020-01-01"), ("--expires", "0d"), ("--label", "a\nb"), ("--label", " ")]
+)
+def test_application_passwords_that_are_of_no_use(config: Path, option: tuple[str, str]) -> None:
+    add(config, "fred")
+    done = invoke("user", "app-password", "add", "fred", "--label", "x", *option, "--config", config)
+    assert done.exit_code == 2
+    assert "must be" in done.output
+
+
+def test_accounts_made_before_there_was_a_default_domain_can_be_managed(config: Path) -> None:
+    add(config, "fred")
+    config.write_text(config.read_text() + 'auth.default_domain = "example.org"\n')
+    where = ("--config", config)
+    add(config, "joe")
+    assert invoke("user", "list", *where).output.split() == ["fred", "joe@example.org"]
+    assert "name: fred\n" in invoke("user", "show", "FRED", *where).output
+    assert invoke("user", "remove", "fred", *where).exit_code == 0
+    assert invoke("user", "remove", "joe", *where).exit_code == 0
+    assert invoke("user", "list", *where).output == ""
+
+
 def test_an_account_is_changed_and_shown(config: Path) -> None:
     add(config, "fred")
     where = ("--config", config)
@@ -267,7 +289,7 @@ def test_a_login_is_rehearsed(config: Path) -> None:
     assert rehearse("fred", given=b"wrong\n")[1].endswith(
         "sqlite: refused\npopserv: refused: wrong secret, or barred\n"
     )
-    assert rehearse("ann")[1].endswith("popserv: refused: no database knows this account\n")
+    assert rehearse("ann")[1].endswith("popserv: refused: no database that takes this mechanism knows this account\n")
     code, said = rehearse("joe", given=b"pencil\n")
     assert (code, said.splitlines()[-1]) == (
         1,

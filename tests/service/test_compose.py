@@ -20,6 +20,7 @@ from zope.interface.verify import verifyObject
 
 from popserv.auth.account import Account
 from popserv.auth.account_database import Database
+from popserv.auth.credentials import Password
 from popserv.auth.passwords import hash_password
 from popserv.interfaces import IBuildContext, IDelivery, IMaildropStore
 from popserv.limits import Limits
@@ -189,6 +190,13 @@ class AccountsTests(SynchronousTestCase):
         made = accounts(config, self.context(config), [InMemoryUsernamePasswordDatabaseDontUse(fred=b"secret")])
         self.assertEqual(result_of(made.directory_after_login().account(b"fred")), Account("fred"))
         self.assertIsNone(result_of(made.directory().account(b"fred")))
+
+    def test_the_memory_of_twisted_knows_names_that_are_octets(self) -> None:
+        config = configure(self.base, 'auth.checkers = ["memory:fred:secret"]')
+        (checker,) = accounts(config, self.context(config)).checkers
+        self.assertEqual(result_of(checker.requestAvatarId(Password(b"fred", b"secret"))), b"fred")
+        (given,) = accounts(config, self.context(config), [checker]).checkers
+        self.assertEqual(given.users, {b"fred": b"secret"})
 
     def test_errors_of_all_checkers_at_once(self) -> None:
         text = 'auth.checkers = ["passwd-file:a", "passwd-file:b"]\n[auth.passwd-file]\ndefault_scheme = "ROT13"'

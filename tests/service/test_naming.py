@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import attrs
 import pytest
 from twisted.cred.portal import Portal
 from twisted.internet.task import Clock
@@ -21,7 +22,7 @@ from popserv.pools import InlinePool
 from popserv.service.access import BuildContext, accounts, chain, naming, open_store
 from popserv.service.config import from_table
 from popserv.service.rehearsal import Outcome, rehearse
-from popserv.service.schema import Config
+from popserv.service.schema import Config, Policy, PolicyRule
 from popserv.stores.memory import MemoryStore
 from popserv.testing import MemoryAccounts
 from tests.delivery.test_parts import result
@@ -114,6 +115,29 @@ def test_an_identity_may_be_written_in_another_way_but_not_be_somebody_else(conf
     for identity in (b"ann", b"fred@example.net", b"boss@example.com"):
         with pytest.raises(CredentialsRefused):
             log_in_as(identity)
+
+
+def test_rules_and_masters_hold_for_an_account_whatever_it_is_called(config: Config) -> None:
+    rules = (PolicyRule(accounts=("postmaster", "Ann@Example.ORG"), pop3=False),)
+    ruled = attrs.evolve(config, policy=Policy(rules=rules, masters=("boss@example.com",)))
+    for name, secret in (("fred", "secret"), ("postmaster", "secret"), ("ann", "ann")):
+        assert log_in(ruled, name, secret, "plain").refusal.startswith("pop3 is off")
+    assert log_in(ruled, "ann+x", "other", "plain").account == "ann+x"
+    found = accounts(ruled, BuildContext.offline(ruled, InlinePool()))
+
+    async def master(identity: bytes) -> bytes:
+        credentials = Password(b"joe@example.net", b"joe", authorization=identity).prepared("fold")
+        name = await chain(ruled, found).requestAvatarId(credentials)
+        assert isinstance(name, bytes)
+        return name
+
+    meant = {b"fred+lists": b"fred", b"postmaster": b"fred", b"ann+x": b"ann+x", b"nobody": b"nobody"}
+    assert {identity: result(master(identity)) for identity in meant} == meant
+
+
+def test_accounts_without_a_domain_are_found_where_the_default_one_is_ours(config: Config) -> None:
+    completing = attrs.evolve(config, auth=attrs.evolve(config.auth, default_domain="example.org", aliases=""))
+    assert log_in(completing, "fred", "secret", "plain").account == "fred"
 
 
 def test_SEC_006_details_do_not_give_more_tries(config: Config) -> None:
