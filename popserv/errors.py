@@ -78,6 +78,10 @@ class ReadOnly(PopError):
     default = "this maildrop can be read only"
 
 
+class NoSuchAccount(LoginRefused):
+    """Somebody is vouched for, and no database has an account for him. To a client this is no different."""
+
+
 class LoginTooSoon(PopError):
     """The credentials are good, the last login was too short a time ago (RFC 2449 section 8.1.1)."""
 

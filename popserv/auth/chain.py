@@ -78,8 +78,9 @@ class CheckerChain:
     ) -> None:
         """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second. `labels`
         are what a `popserv.auth.trail.Trail` calls the checkers. `forms` gives the accounts that a prepared name may
-        stand for, in order; see `popserv.auth.naming.Naming`. `directory` knows which of them there is, for somebody
-        who acts as another. By `secret`, which should outlive a restart, strangers are spread over the checkers."""
+        stand for, in order; see `popserv.auth.naming.Naming`. `directory` knows the account that a name stands for, for
+        somebody who acts as another. By `secret`, which should outlive a restart, strangers are spread over the
+        checkers."""
         self._directory = directory
         self._secret = secret
         self._checkers = list(checkers)
@@ -114,11 +115,8 @@ class CheckerChain:
 
     async def _meant(self, authorization: bytes) -> bytes:
         """The account that there is of those that this may stand for, itself if there is none."""
-        if self._directory is not None:
-            for name in self._forms(authorization):
-                if await self._directory.account(name) is not None:
-                    return name
-        return authorization
+        found = None if self._directory is None else await self._directory.account(authorization)
+        return authorization if found is None else found.name.encode("utf-8")
 
     async def _ask(self, credentials: Any) -> bytes | tuple[()]:
         takers = [
@@ -130,7 +128,7 @@ class CheckerChain:
             raise UnhandledCredentials("no checker takes these credentials")
         asked = getattr(credentials, "trail", None) or Trail()
         named = self._named(credentials)
-        for each, (checker, label) in product(named, takers):
+        for (checker, label), each in product(takers, named):
             try:
                 avatar_id: bytes | tuple[()] = await maybeDeferred(checker.requestAvatarId, each)
             except CredentialsRefused:
@@ -168,7 +166,11 @@ class CheckerChain:
 
 @implementer(IAccountDirectory)
 class DirectoryChain:
-    """Asks each directory in order; the first that knows the name, or what it stands for, answers."""
+    """Asks each directory in order; the first that knows the name, or what it stands for, answers.
+
+    One is asked for all that a name may stand for before the next, as logins do: so mail for accounts of the first
+    comes in while another is down.
+    """
 
     def __init__(
         self, directories: Iterable[IAccountDirectory], forms: Callable[[bytes], Sequence[bytes]] = itself
@@ -181,7 +183,7 @@ class DirectoryChain:
         return ensureDeferred(self._ask(avatar_id))
 
     async def _ask(self, avatar_id: bytes) -> IAccount | None:
-        for name, directory in product(self._forms(avatar_id), self._directories):
+        for directory, name in product(self._directories, self._forms(avatar_id)):
             found = await directory.account(name)
             if found is not None:
                 return found

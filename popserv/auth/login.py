@@ -24,6 +24,7 @@ from popserv.errors import (
     LoginRefused,
     LoginTooSoon,
     MaildropInUse,
+    NoSuchAccount,
     PopError,
     StoreUnavailable,
     SystemBroken,
@@ -143,6 +144,8 @@ class LoginService:
         except LoginRefused as refusal:
             if isinstance(refusal, LoginBarred):
                 trail.reason = "policy"
+            elif isinstance(refusal, NoSuchAccount):
+                trail.reason = "unknown-account"
             await self._refused(peer, name, trail, started)
             raise
         if self._throttle is not None:

@@ -13,7 +13,7 @@ from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
 from popserv.auth.policy import Gate
-from popserv.errors import StoreBroken
+from popserv.errors import NoSuchAccount, StoreBroken
 from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildropStore, IReadOnlyStore
 from popserv.maildrop.adapters import MaildropMailbox
 
@@ -79,7 +79,9 @@ class MaildropRealm:
         name = avatar_id if isinstance(avatar_id, bytes) else self._public.encode("utf-8")
         account = await self._directory.account(name)
         if account is None:
-            raise StoreBroken("this account has no maildrop")
+            if anonymous:
+                raise StoreBroken("the public maildrop has no account")
+            raise NoSuchAccount()
         if anonymous:
             maildrop, left = await self._visit(account, mind), _nothing
         else:

@@ -117,7 +117,7 @@ def _deliver(config_file: Path | None, sender: str | None, user: str) -> None:
 
     config = load(config_file, serving=False)
     store = open_store(config, InlinePool())
-    recipients = Recipients(store.directory, store.naming.forms)
+    recipients = Recipients(store.directory)
     source = None if sender is None else sender.encode("utf-8", "surrogateescape")
     name = user.encode("utf-8", "surrogateescape")
     if sys.stdin is None:

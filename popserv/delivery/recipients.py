@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import attrs
 
 from popserv.errors import DeliveryError, PopError, UnknownRecipient
@@ -15,20 +13,16 @@ class Recipients:
     """Knows which addresses are accounts."""
 
     directory: IAccountDirectory
-    forms: Callable[[bytes], Sequence[bytes]]
-    """The accounts that an address may stand for, see `popserv.auth.naming.Naming`; raises `ValueError`."""
+    """Finds the account that an address stands for. Raises `ValueError` for what can be no name."""
 
     async def find(self, address: bytes) -> IAccount:
         """The account. Raises `UnknownRecipient`, or `DeliveryError` when the directory cannot be asked."""
         try:
-            names = self.forms(address)
+            account = await self.directory.account(address)
         except ValueError:
             raise UnknownRecipient() from None
-        for name in names:
-            try:
-                account = await self.directory.account(name)
-            except PopError as error:
-                raise DeliveryError() from error
-            if account is not None:
-                return account
-        raise UnknownRecipient()
+        except PopError as error:
+            raise DeliveryError() from error
+        if account is None:
+            raise UnknownRecipient()
+        return account

@@ -43,9 +43,7 @@ class Listener:
     extensions: Sequence[str] = ()
     """Names of modules of `popserv.session` whose commands are added."""
     directory: IAccountDirectory | None = None
-    """For delivery."""
+    """For delivery: finds the account that an address stands for; raises `ValueError` for what can be no name."""
     delivery: IDelivery | None = None
-    forms: Callable[[bytes], Sequence[bytes]] | None = None
-    """For delivery: the accounts that an address may stand for, see `popserv.auth.naming.Naming`."""
     message_octets: int = 100 * 1024 * 1024
     """The largest message that is taken in."""

@@ -72,9 +72,9 @@ class LmtpServer(Connection):
 
     def __init__(self, listener: Listener, timeouts: Timeouts) -> None:
         super().__init__(listener, timeouts, LineBuffer(_with_room_for_commands(listener.limits)))
-        assert listener.directory and listener.delivery and listener.forms  # noqa: S101 - composed so
+        assert listener.directory is not None and listener.delivery is not None  # noqa: S101 - composed so
         self._delivery = listener.delivery
-        self._recipients = Recipients(listener.directory, listener.forms)
+        self._recipients = Recipients(listener.directory)
         self._session = LmtpSession(listener.hostname, listener.message_octets, listener.limits)
         self._data = b""  # received in the data phase and not looked at
         self._reception: Reception | None = None

@@ -128,7 +128,6 @@ class OpenStore:
 
     directory: IAccountDirectory
     delivery: IDelivery
-    naming: Naming
 
 
 @attrs.frozen
@@ -142,8 +141,8 @@ class Accounts:
     """What the checkers are called in the log; none given: by their types."""
 
     def directory(self) -> IAccountDirectory:
-        """For delivery: only accounts that are known to exist, by their own names."""
-        return DirectoryChain(self.directories)
+        """For delivery: only accounts that are known to exist, by all that they may be called."""
+        return DirectoryChain(self.directories, self.naming.forms)
 
     def directory_after_login(self) -> IAccountDirectory:
         """For sessions: also accounts of checkers that can only let people in."""
@@ -322,7 +321,7 @@ def open_store(config: Config, pool: Pool) -> OpenStore:
     """The accounts and the store of `config`; `pool` does all that blocks. Raises `ConfigErrors`."""
     context = BuildContext.offline(config, pool)
     found = accounts(config, context)
-    return OpenStore(found.directory(), delivery(config, store(config, context)), found.naming)
+    return OpenStore(found.directory(), delivery(config, store(config, context)))
 
 
 def store(config: Config, context: IBuildContext) -> StoreRouter:

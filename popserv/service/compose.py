@@ -121,7 +121,6 @@ class Composer:
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
             delivery=access.delivery(config, store),
-            forms=accounts.naming.forms,
             message_octets=config.lmtp.message_octets,
             **_ways_in(config),
         )

@@ -17,7 +17,7 @@ async def look(config: Config, context: access.BuildContext, user: bytes) -> dic
     be read.
     """
     found = access.accounts(config, context)
-    account = await Recipients(found.directory(), found.naming.forms).find(user)
+    account = await Recipients(found.directory()).find(user)
     store = access.store(config, context)
     maildrop = await store.open_read_only(account)
     quota = access.quotas(config).of(account)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.checkers import ICredentialsChecker, InMemoryUsernamePasswordDatabaseDontUse
 from twisted.cred.credentials import ICredentials, IUsernameHashedPassword, IUsernamePassword
 from twisted.cred.error import LoginFailed, UnauthorizedLogin, UnhandledCredentials
 from twisted.cred.portal import Portal
@@ -19,7 +19,7 @@ from popserv.auth.credentials import Password
 from popserv.auth.login import LoginService, Peer
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
-from popserv.errors import LoginRefused, MaildropInUse, StoreBroken, SystemBroken, SystemTrouble
+from popserv.errors import LoginRefused, MaildropInUse, NoSuchAccount, StoreBroken, SystemBroken, SystemTrouble
 from popserv.interfaces import IMaildrop
 from popserv.maildrop.adapters import MaildropMailbox
 from popserv.stores.memory import MemoryStore
@@ -175,5 +175,27 @@ class Realms(SynchronousTestCase):
         self.failureResultOf(self.realm.requestAvatar(b"fred", None, IUnrelated), NotImplementedError)
 
     def test_there_is_no_maildrop_for_nobody_or_for_strangers(self) -> None:
-        for avatar_id in ((), b"nobody"):
-            self.failureResultOf(self.realm.requestAvatar(avatar_id, None, IMaildrop), StoreBroken)
+        self.failureResultOf(self.realm.requestAvatar((), None, IMaildrop), StoreBroken)
+        self.failureResultOf(self.realm.requestAvatar(b"nobody", None, IMaildrop), NoSuchAccount)
+
+    def test_who_is_vouched_for_and_has_no_account_is_refused_like_anybody(self) -> None:
+        observer = RecordingObserver()
+        checker = InMemoryUsernamePasswordDatabaseDontUse(nobody=b"secret")
+        service = LoginService(Portal(self.realm, [checker]), clock=Clock(), observer=observer)
+        refusal = self.failureResultOf(service.login(Password(b"nobody", b"secret"), Peer("192.0.2.1", "id"))).value
+        self.assertEqual((refusal.code, refusal.text), (LoginRefused.code, LoginRefused.default))
+        self.assertEqual(observer.named("refused")[0]["reason"], "unknown-account")
+
+    def test_a_login_that_fails_for_another_reason_has_a_line_of_its_own(self) -> None:
+        class Broken:
+            def open(self, account: Any, folder: bytes = b"INBOX") -> Any:
+                return fail(MaildropInUse())
+
+        observer = RecordingObserver()
+        accounts = MemoryAccounts({"fred": b"secret"})
+        portal = Portal(MaildropRealm(accounts, Broken()), [accounts])
+        service = LoginService(portal, clock=Clock(), observer=observer)
+        self.failureResultOf(service.login(Password(b"fred", b"secret"), Peer("192.0.2.1", "id")), MaildropInUse)
+        (facts,) = observer.named("failed")
+        self.assertEqual((facts["reason"], facts["user"], facts["peer"]), ("in-use", "fred", "192.0.2.1"))
+        self.assertEqual(observer.named("refused"), [])

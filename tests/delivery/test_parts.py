@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.auth.account import Account
+from popserv.auth.chain import DirectoryChain
 from popserv.auth.naming import Naming
 from popserv.delivery.headers import received, return_path
 from popserv.delivery.intake import Intake
@@ -83,7 +84,7 @@ def result(work: Any) -> Any:
 
 
 def recipients(*names: str, domains: Iterable[str] = ("mail.example.org", "example.org"), broken: bool = False) -> Any:
-    return Recipients(Directory(names, broken), Naming(domains=frozenset(domains)).forms)
+    return Recipients(DirectoryChain([Directory(names, broken)], Naming(domains=frozenset(domains)).forms))
 
 
 # --- header fields

@@ -22,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from popserv.auth.account import Account
+from popserv.auth.chain import DirectoryChain
 from popserv.auth.naming import Naming
 from popserv.errors import MailSystemFull
 from popserv.interfaces import IAccount, IAccountDirectory, IDelivery, IIncoming, ISessionObserver
@@ -146,9 +147,8 @@ def make_listener(delivery: Any, clock: Any, limits: Limits | None = None, **mor
         limits=limits,
         observer=Events(),
         registry=Registry(limits, clock),
-        directory=Names("ann", "bob"),
+        directory=DirectoryChain([Names("ann", "bob")], Naming(domains=frozenset({"mail.example.org"})).forms),
         delivery=delivery,
-        forms=Naming(domains=frozenset({"mail.example.org"})).forms,
         **more,
     )
 

@@ -83,7 +83,7 @@ def test_who_logs_in_as_whom(config: Config, name: str, secret: str, account: st
 @pytest.mark.parametrize(("name", "_secret", "account"), [who for who in WHO if who[2]])
 def test_mail_comes_to_the_account_that_logs_in(config: Config, name: str, _secret: str, account: str) -> None:
     store = open_store(config, InlinePool())
-    assert result(Recipients(store.directory, store.naming.forms).find(name.encode())).name == account
+    assert result(Recipients(store.directory).find(name.encode())).name == account
 
 
 def test_with_a_default_domain_names_are_completed(tmp_path: Path) -> None:
