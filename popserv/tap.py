@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class PlainSpoken(MultiService):
 
 def makeService(options: Options) -> IService:
     """The service that twistd runs."""
+    # Until there is something to reload: a signal that comes while the service starts must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from twisted.internet import reactor
 
     from popserv.service.compose import build

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from popserv.cli.common import Failed, config_option
+from popserv.cli.common import EX_CONFIG, Failed, config_option
 
 
 @click.command()
@@ -14,13 +14,17 @@ from popserv.cli.common import Failed, config_option
 def check(config_file: Path | None) -> None:
     """Check configuration, certificates, permissions and addresses, as the user that this runs as.
 
-    Prints each problem with its key. Ends with 1 if anything but warnings was found.
+    Prints each problem with its key. Ends with 1 if anything but warnings was found, with 78 without a configuration.
     """
     from popserv.service.check import problems
-    from popserv.service.config import ConfigErrors, load
+    from popserv.service.config import ConfigErrors, find, load
 
     try:
-        found = problems(load(config_file))
+        file = config_file or find()
+    except ConfigErrors as errors:
+        raise Failed(errors.lines, EX_CONFIG) from None
+    try:
+        found = problems(load(file))
     except ConfigErrors as errors:
         raise Failed(errors.lines) from None
     for problem in found:

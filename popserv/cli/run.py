@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 @config_option
 def run(config_file: Path | None) -> None:
     """Serve until SIGTERM or SIGINT, which let sessions finish. SIGHUP reloads the configuration."""
+    # Until there is something to reload: a signal that comes while the service starts must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from popserv.service.config import ConfigErrors, find
 
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from popserv.service.config import ConfigErrors
 from popserv.service.endpoints import Endpoint, parse
 from popserv.service.listening import dual_stack_socket
 from popserv.service.schema import Config
+from popserv.service.tls import make_context
 
 NOBODY = "popserv-check"
 """An account that is asked for to see whether asking works."""
@@ -79,6 +81,10 @@ def _certificates(config: Config) -> Iterator[Problem]:
             continue
         pairs.append(pair)
         yield from _validity(key, pair)
+        try:
+            make_context(pair)
+        except CertificateTrouble as trouble:
+            yield Problem(key, str(trouble))
         if config.path(files.key).stat().st_mode & 0o004:
             yield Problem(key, f"{files.key}: everybody can read the private key", warning=True)
     hostname = config.server.hostname
@@ -176,6 +182,7 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
         access.delivery(config, store)
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
+    yield from _shared_places(config.maildrop.location)
     # A maildrop that is not there reads as empty; only what stands in the way of looking is wrong.
     location = config.maildrop.location
     yield from (Problem("maildrop.location", message) for message in _inspected(config, context))
@@ -185,6 +192,16 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
         yield Problem("maildrop.location", f"{location}: {reason}")
     if "{home}" in location:
         yield from _homes(config, context)
+
+
+def _shared_places(location: str) -> Iterator[Problem]:
+    """Places that are one for everybody, or look as if they were written for another server."""
+    if not any(f"{{{name}}}" in location for name in ("user", "local", "home")):
+        message = f"{location}: has neither {{user}} nor {{local}} nor {{home}}, so all accounts have the same mail"
+        yield Problem("maildrop.location", message, warning=True)
+    if variable := re.search("%[undh]", location):
+        message = f"{location}: {variable[0]} is no variable here, {{user}} is"
+        yield Problem("maildrop.location", message, warning=True)
 
 
 def _homes(config: Config, context: BuildContext) -> Iterator[Problem]:

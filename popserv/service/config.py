@@ -94,6 +94,8 @@ def _check_certificate(tls: Tls, needed: bool, problems: Problems) -> None:
     if not isinstance(tls.certificate, str):
         if tls.key:
             problems.add("tls.key", "must not be set: tls.certificate is an array, and each of its tables has a key")
+        if not tls.certificate:
+            problems.add("tls.certificate", "must not be an empty array")
         return
     if bool(tls.certificate) != bool(tls.key):
         missing, there = ("key", "certificate") if tls.certificate else ("certificate", "key")

@@ -93,6 +93,9 @@ class MailService(MultiService):
         """Serve new connections as the configuration says now, or, if anything is wrong with it, as before."""
         if not self.running:
             return
+        if self._hurry is not None:
+            self.log.error("popserv reload refused: it is stopping")
+            return
         if self._load is None:
             self.log.error("popserv reload refused: there is no configuration file to read again")
             return

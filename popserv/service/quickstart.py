@@ -99,6 +99,11 @@ class Place:
         return self.directory / "popserv.toml"
 
     @property
+    def draft(self) -> Path:
+        """The configuration while the rest is being made."""
+        return self.configuration.with_suffix(".new")
+
+    @property
     def certificate(self) -> Path:
         return self.directory / "cert.pem"
 
@@ -122,9 +127,13 @@ def make(place: Place, name: str, password: bytes | None, ports: Mapping[str, in
     `name` is a prepared account name. Without a password one is chosen. Ports are keyed as `PORTS`; 0 is any free one.
     Raises `QuickstartTrouble`.
     """
+    _refuse_twins(ports)
+    _refuse_others_files(place)
     with ExitStack() as held:
         taken = {kind: _take(held, kind, port) for kind, port in ports.items()}
         place.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The sign that what follows is ours, should we not come to the end.
+        _write(place.draft, CONFIGURATION.format(**taken).encode("ascii"), 0o644)
         if password is None:
             password = secrets.token_urlsafe(12).encode("ascii")
             _write(place.password, password + b"\n", 0o600)
@@ -132,12 +141,28 @@ def make(place: Place, name: str, password: bytes | None, ports: Mapping[str, in
         _write(place.key, key, 0o600)
         _write(place.certificate, certificate, 0o644)
         _set_password(place.accounts, name, password)
-        draft = place.configuration.with_suffix(".new")
-        _write(draft, CONFIGURATION.format(**taken).encode("ascii"), 0o644)
-        config = load(draft)
+        config = load(place.draft)
         _deliver(config, name, welcome(name, taken["lmtp"]))
-        draft.rename(place.configuration)
+        place.draft.rename(place.configuration)
         return config
+
+
+def _refuse_twins(ports: Mapping[str, int]) -> None:
+    """Raises `QuickstartTrouble` if two of them are one port."""
+    kinds: dict[int, str] = {}
+    for kind, port in ports.items():
+        if port and kinds.setdefault(port, kind) != kind:
+            raise QuickstartTrouble(f"--{kind}: {port} is that of --{kinds[port]}, too")
+
+
+def _refuse_others_files(place: Place) -> None:
+    """Raises `QuickstartTrouble` if there is anything that would be written over, and is not ours."""
+    if os.path.lexists(place.draft):
+        return
+    files = (place.key, place.certificate, place.password, place.accounts.path)
+    wrong = [f"{file}: is there already, and is not from here" for file in files if os.path.lexists(file)]
+    if wrong:
+        raise QuickstartTrouble(*wrong)
 
 
 def _take(held: ExitStack, kind: str, port: int) -> int:
@@ -155,6 +180,7 @@ def _take(held: ExitStack, kind: str, port: int) -> int:
 def _write(path: Path, octets: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
         file.write(octets)
 
 

@@ -156,10 +156,31 @@ def test_a_place_that_cannot_be_is_told_in_one_line(tmp_path: Path) -> None:
 def test_it_finishes_what_an_interrupted_one_began(tmp_path: Path) -> None:
     directory = tmp_path / "data"
     assert quickstart(directory, *FREE).exit_code == 0
-    (directory / "popserv.toml").unlink()
+    (directory / "popserv.toml").rename(directory / "popserv.new")
+    (directory / "key.pem").chmod(0o644)
     result = quickstart(directory, *FREE)
     assert result.exit_code == 0, result.output
     assert load(directory / "popserv.toml")
+    assert (directory / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["key.pem", "cert.pem", "password", "accounts.db"])
+def test_nobody_else_s_file_is_written_over(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    result = quickstart(tmp_path, *FREE)
+    assert (result.exit_code, result.output) == (
+        1,
+        f"popserv: {tmp_path / name}: is there already, and is not from here\n",
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "precious"
+
+
+def test_one_port_is_not_taken_twice(tmp_path: Path) -> None:
+    result = quickstart(tmp_path / "data", "--pop3", "0", "--pop3s", "23450", "--lmtp", "23450")
+    assert result.exit_code == 1
+    assert result.output == "popserv: --lmtp: 23450 is that of --pop3s, too\n"
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize("password", ["plain", ' it\'s "$HOME" `x` \\ !y %41 ü€ '])

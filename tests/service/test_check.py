@@ -11,6 +11,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 from popserv.auth.account_database import Database
 from popserv.auth.passwords import hash_password
@@ -132,6 +136,31 @@ def test_aliases_are_read(directory: Path) -> None:
     assert problem.key == "auth.aliases" and problem.message.endswith('aliases: line 2: must be "alias: account"')
     (directory / "aliases").unlink()
     assert found(directory, change)[0].message.endswith("aliases: No such file or directory")
+
+
+def test_a_key_that_openssl_refuses_is_told(directory: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "pop.test")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=90))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pop.test")]), False)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    octets = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (directory / "key.pem").write_bytes(octets)
+    (problem,) = found(directory)
+    assert problem.key == "tls.certificate" and "key too small" in problem.message and not problem.warning
+
+
+@pytest.mark.parametrize("place", ["maildir:mail", "maildir:mail/%u", "maildir:mail/{domain}"])
+def test_a_place_that_all_accounts_share_is_worth_a_warning(directory: Path, place: str) -> None:
+    problems = found(directory, ("maildir:mail/{user}", place))
+    assert problems and all(problem.warning and problem.key == "maildrop.location" for problem in problems)
 
 
 def test_the_place_of_maildrops(directory: Path) -> None:

@@ -65,6 +65,12 @@ def test_tables_of_plug_ins() -> None:
     assert config.maildrop.options["maildir"].line_ends == "lf"
 
 
+def test_an_array_of_certificates_is_not_empty(tmp_path: Path) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        from_table({"tls": {"certificate": []}}, tmp_path)
+    assert caught.value.errors == (("tls.certificate", "must not be an empty array"),)
+
+
 def test_every_error_at_once() -> None:
     found = errors("""
         [server]

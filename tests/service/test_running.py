@@ -84,6 +84,14 @@ def test_SIGINT_ends_it_too(running: Server) -> None:
     assert running.ends() == 0
 
 
+def test_a_reload_that_comes_too_early_does_not_end_it(place: Place, tmp_path: Path) -> None:
+    with server([*POPSERV, "run", "--config", place.configuration], tmp_path) as running:
+        while not (Path("/proc") / str(running.process.pid) / "maps").read_text().count("libcrypto"):
+            time.sleep(0.01)
+        running.signal(signal.SIGHUP)
+        assert greeting(running.port("pop3")).startswith(b"+OK")
+
+
 def test_a_session_finishes_after_SIGTERM(running: Server, place: Place) -> None:
     client = log_in(running.port("pop3"))
     client.dele(1)
@@ -91,6 +99,10 @@ def test_a_session_finishes_after_SIGTERM(running: Server, place: Place) -> None
     running.await_text("popserv stops: 1 connections")
     # Reset, if the kernel had taken it just before.
     with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
+        greeting(running.port("pop3"))
+    running.signal(signal.SIGHUP)
+    running.await_text("popserv reload refused: it is stopping")
+    with pytest.raises(ConnectionRefusedError):
         greeting(running.port("pop3"))
     assert client.quit() == b"+OK bye, 1 messages removed"
     assert running.ends() == 0
