@@ -26,6 +26,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIGITS = re.compile(rb"[0-9]+")
 
 
+Stamp = tuple[int, int]
+"""mtime and ctime of a directory, nanoseconds since 1970: the kernel changes them with every name in it."""
+
 Identity = tuple[tuple[int, int], Mapping[bytes, tuple[int, int]]]
 
 
@@ -103,9 +106,18 @@ class Folder:
             if not name.startswith(b".")
         ]
 
-    def stamps(self) -> list[int]:
-        """The mtimes of the directories in nanoseconds: the kernel changes them with every name."""
-        return [os.fstat(descriptor).st_mtime_ns for descriptor in self._parts.values()]
+    def listing(self, part: bytes) -> list[tuple[bytes, int]]:
+        """As `paths`, of one directory (`NEW` or `CUR`), with the inodes as the directory has them."""
+        if part not in self._parts:
+            return []
+        with os.scandir(self._parts[part]) as entries:
+            found = [(part + os.fsencode(entry.name), entry.inode()) for entry in entries]
+        return [each for each in found if not each[0].startswith(b".", 4)]
+
+    def stamps(self) -> dict[bytes, Stamp]:
+        """The times of the directories, by part."""
+        found = [(part, os.fstat(descriptor)) for part, descriptor in self._parts.items()]
+        return {part: (status.st_mtime_ns, status.st_ctime_ns) for part, status in found}
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """What stands at a path, never what a symbolic link points to; None if nothing does."""

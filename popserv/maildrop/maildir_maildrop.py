@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -10,11 +10,9 @@ from zope.interface import implementer
 from popserv.errors import StoreUnavailable
 from popserv.interfaces import IMaildrop, IMessage
 from popserv.maildrop.locks import SessionLock
-from popserv.maildrop.maildir_folder import unique_part
 from popserv.maildrop.maildir_reader import MaildirReader, Source
 from popserv.maildrop.maildir_remove import remove
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.uidl import from_name
 
 
 @implementer(IMaildrop)
@@ -31,17 +29,16 @@ class MaildirMaildrop:
         self._update = False
         self._waiting: list[Deferred[None]] = []
         self.octets = source.snapshot.octets
-        self.count = len(self.octets)
-        self.total = sum(self.octets)
+        self.count = source.snapshot.layout.count
+        self.total = source.snapshot.layout.total
 
     @property
-    def skipped(self) -> list[tuple[bytes, str]]:
+    def skipped(self) -> Sequence[tuple[bytes, str]]:
         """Paths in the Maildir that are no messages, and why."""
         return self._source.snapshot.skipped
 
     def uidl(self, index: int) -> bytes:
-        snapshot = self._source.snapshot
-        return snapshot.unique_ids.get(index) or from_name(unique_part(snapshot.paths[index]))
+        return self._source.snapshot.unique_id(index)
 
     def message(self, index: int) -> IMessage:
         return MaildirMessage(self._source, index)

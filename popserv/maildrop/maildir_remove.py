@@ -48,10 +48,10 @@ def _is_same(folder: Folder, snapshot: Snapshot) -> bool:
 
 
 def _remove(folder: Folder, snapshot: Snapshot, wanted: list[int]) -> int:
-    mapped = [index for index in wanted if index in snapshot.unique_ids]
+    mapped = [index for index in wanted if snapshot.mapped(index)]
     if not mapped:
         return len(_Removal(folder, snapshot).run(wanted))
-    _retire(folder, [snapshot.unique_ids[index] for index in mapped])
+    _retire(folder, [snapshot.unique_id(index) for index in mapped])
     left = _Removal(folder, snapshot).run(wanted)
     _revive(folder, [snapshot.mapping(index) for index in mapped if index in left])
     return len(left)
@@ -95,7 +95,7 @@ class _Removal:
 
     def _is_astray(self, index: int) -> bool:
         """Remove a message, unless it is not where it was."""
-        path = self._snapshot.paths[index]
+        path = self._snapshot.files.paths[index]
         try:
             status = self._folder.stat(path)
             if status is None or not self._snapshot.is_file(index, status):
@@ -114,7 +114,7 @@ class _Removal:
         """These are gone, except for those whose names other files have now."""
         if not strays:
             return
-        paths, lost = self._snapshot.paths, set(strays)
+        paths, lost = self._snapshot.files.paths, set(strays)
         unknown = set(self._folder.paths()).difference([path for index, path in enumerate(paths) if index not in lost])
         names = {unique_part(path) for path in unknown}
         for index in strays:

@@ -33,16 +33,17 @@ from popserv.interfaces import (
     IReadOnlyStore,
     IStores,
 )
+from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
-from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.locks import take
 from popserv.maildrop.maildir_folder import Folder, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
 from popserv.maildrop.maildir_names import NewNames
 from popserv.maildrop.maildir_reader import Io, Source
-from popserv.maildrop.maildir_scan import Identify, take_snapshot
 from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.shield import shielded
@@ -85,10 +86,11 @@ class MaildirStore:
         exclusive: bool = True,
         sizes: Sizes | None = None,
         networked: Callable[[int], bool] = on_network,
+        boot: bytes | None = None,
     ) -> None:
         """`path` makes a path absolute, `exclusive` says that sessions take a lock, `sizes` remembers what was
-        measured, `networked` tells of a descriptor whether it lies on a network file system. `clock` gives the wall
-        clock's time."""
+        measured, `networked` tells of a descriptor whether it lies on a network file system, `boot` says which start
+        of the system this is. `clock` gives the wall clock's time."""
         self._place = place
         self._disk = disk
         self._clock = clock
@@ -96,6 +98,7 @@ class MaildirStore:
         self._path = path
         self._exclusive = exclusive
         self.sizes: Sizes = SizeCache() if sizes is None else sizes
+        self._taker = Taker(boot_id() if boot is None else boot, self.sizes, clock.seconds)
         self._networked = networked
         self._names = NewNames(hostname, clock.seconds)
 
@@ -135,27 +138,26 @@ class MaildirStore:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
         try:
             with opened(path) as folder:
-                io = self._io(folder)
-                if read_only:
-                    return self._maildrop(path, self._snapshot(folder, recognise), io, None)
-                lock = take(folder.maildir, self._clock.seconds()) if self._exclusive else None
+                networked = self._networked(folder.maildir)
+                io = self._io(networked)
+                lock = None
+                if self._exclusive and not read_only:
+                    lock = take(folder.maildir, self._clock.seconds())
                 try:
-                    snapshot = self._snapshot(folder, identify)
-                    folder.sweep(self._clock.seconds())
+                    snapshot = self._snapshot(folder, read_only=read_only, trust=not networked)
+                    if not read_only:
+                        folder.sweep(self._clock.seconds())
                 except BaseException:
                     if lock is not None:
                         lock.release()
                     raise
         except FileNotFoundError:
-            return self._maildrop(path, Snapshot(), "auto", None)
-        return self._maildrop(path, snapshot, io, lock)
+            return MaildirMaildrop(Source(path, Snapshot(), self.sizes, self._disk, False, "auto"), None)
+        return MaildirMaildrop(Source(path, snapshot, self.sizes, self._disk, not read_only, io), lock)
 
-    def _maildrop(self, path: bytes, snapshot: Snapshot, io: Io, lock: SessionLock | None) -> MaildirMaildrop:
-        return MaildirMaildrop(Source(path, snapshot, self.sizes, self._disk, io), lock)
-
-    def _io(self, folder: Folder) -> Io:
+    def _io(self, networked: bool) -> Io:
         """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""
-        if not self._networked(folder.maildir):
+        if not networked:
             return self._options.io
         if self._exclusive and not self._options.shared:
             self.log.error(
@@ -165,13 +167,14 @@ class MaildirStore:
             raise StoreBroken()
         return "threads" if self._options.io == "auto" else self._options.io
 
-    def _snapshot(self, folder: Folder, identify: Identify) -> Snapshot:
+    def _snapshot(self, folder: Folder, *, read_only: bool, trust: bool) -> Snapshot:
+        ids = recognise if read_only else identify
         try:
-            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+            return self._taker.take(folder, ids, trust=trust, write=not read_only)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+            return self._taker.take(folder, ids, trust=trust, write=not read_only)
 
     def _opened(self, name: str, maildrop: MaildirMaildrop) -> IMaildrop:
         skipped = maildrop.skipped
