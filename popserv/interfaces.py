@@ -48,6 +48,7 @@ __all__ = [
     "IPublicMaildrop",
     "IReadOnlyMaildrop",
     "IReadOnlyStore",
+    "IReadyListings",
     "IRecognizes",
     "IScramCredentials",
     "IScramSha1",
@@ -150,6 +151,13 @@ class IReadOnlyMaildrop(IMaildrop):
     """One of which nothing can be removed: the session refuses DELE, so `commit` is never called."""
 
     read_only: bool = Attribute("True; a maildrop without this attribute is none of this kind")
+
+
+class IReadyListings(Interface):
+    """Beside `IMaildrop`: one that has the lines of LIST and UIDL for all of its messages as text."""
+
+    def listing(keyword: Literal["LIST", "UIDL"]) -> IMessageReader:
+        """A new reader at the first octet of the lines ("1 120" or "1 ID", with CRLF), without what ends a listing."""
 
 
 class IMessage(Interface):

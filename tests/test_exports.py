@@ -46,6 +46,7 @@ def test_public_names_of_interfaces() -> None:
         "IPublicMaildrop",
         "IReadOnlyMaildrop",
         "IReadOnlyStore",
+        "IReadyListings",
         "IRecognizes",
         "IScramCredentials",
         "IScramSha1",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import Literal
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IMaildrop, IMessage
+from popserv.interfaces import IMaildrop, IMessage, IReadyListings
+from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
 from popserv.maildrop.maildir_reader import MaildirReader, Source
 from popserv.maildrop.maildir_remove import remove
 from popserv.maildrop.shield import shielded
 
 
-@implementer(IMaildrop)
+@implementer(IMaildrop, IReadyListings)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
@@ -42,6 +44,9 @@ class MaildirMaildrop:
 
     def message(self, index: int) -> IMessage:
         return MaildirMessage(self._source, index)
+
+    def listing(self, keyword: Literal["LIST", "UIDL"]) -> ListingReader:
+        return ListingReader(*self._source.snapshot.listing(keyword), self._source.disk)
 
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         if self._closed:

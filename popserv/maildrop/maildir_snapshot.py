@@ -10,6 +10,7 @@ import os
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import Literal
 
 import attrs
 
@@ -196,7 +197,7 @@ class Snapshot:
         """As RFC 1939 section 11 counts them."""
         self._ends: Sequence[int] = view[8 * count : 12 * count].cast("I")
         self.flags = view[12 * count : 13 * count]
-        self.uidl_text = view[13 * count :]
+        self._summary = summary
         self._files: Files | None = None
 
     @property
@@ -212,8 +213,15 @@ class Snapshot:
         return self._files
 
     def unique_id(self, index: int) -> bytes:
-        line = bytes(self.uidl_text[self._ends[index - 1] if index else 0 : self._ends[index]])
+        text = 13 * self.layout.count
+        line = self._summary[text + (self._ends[index - 1] if index else 0) : text + self._ends[index]]
         return line[line.index(b" ") + 1 : -2]
+
+    def listing(self, keyword: Literal["LIST", "UIDL"]) -> tuple[OctetSource, int, int]:
+        """Where its lines stand: from the one position up to the other."""
+        if keyword == "UIDL":
+            return InMemory(self._summary), 13 * self.layout.count, self.layout.summary
+        return self.source, self.layout.whole - self.layout.list, self.layout.whole
 
     def crlf(self, index: int) -> bool:
         return bool(self.flags[index] & CRLF)
@@ -264,7 +272,7 @@ class Snapshot:
         columns, files = Columns(), self.files
         columns.octets.extend(self.octets)
         columns.flags += self.flags
-        columns.ids = [line.partition(b" ")[2] for line in bytes(self.uidl_text).split(b"\r\n")[:-1]]
+        columns.ids = [line.partition(b" ")[2] for line in self._summary[13 * self.layout.count :].split(b"\r\n")[:-1]]
         columns.inodes.extend(files.inodes)
         columns.mtimes.extend(files.mtimes)
         columns.ctimes.extend(files.ctimes)

@@ -119,7 +119,7 @@ def survey(folder: Folder, known: Known, now: Callable[[], float], skipped: list
             break
     return Survey(
         [row for row in found.values() if isinstance(row, int)],
-        [entry for entry in found.values() if isinstance(entry, Entry)],
+        without_former_names(folder, [entry for entry in found.values() if isinstance(entry, Entry)]),
         {part: _listed(known, part, before.get(part), at if settled else 0) for part in (NEW, CUR)},
     )
 
@@ -181,15 +181,17 @@ def _entry(folder: Folder, path: bytes, status: os.stat_result, skipped: list[tu
 
 
 def without_former_names(folder: Folder, entries: list[Entry]) -> list[Entry]:
-    """Each file once, though it was renamed while the directories were read."""
+    """Each name of a file once, and none that it had while the directories were read and has no more."""
     sightings: dict[tuple[bytes, int], list[Entry]] = {}
     for entry in entries:
         sightings.setdefault((entry.unique, entry.inode), []).append(entry)
     if len(sightings) == len(entries):
         return entries
+    return [entry for seen in sightings.values() for entry in (seen if len(seen) == 1 else _standing(folder, seen))]
+
+
+def _standing(folder: Folder, seen: list[Entry]) -> list[Entry]:
+    """Those of one file's names that it has."""
+    standing = {entry.path: entry for entry in seen if folder.stat(entry.path) is not None}
     # The last one, if all are gone by now: it is looked up again when it is wanted.
-    return [
-        entry
-        for seen in sightings.values()
-        for entry in (seen if len(seen) == 1 else [one for one in seen if folder.stat(one.path)] or seen[-1:])
-    ]
+    return list(standing.values()) or seen[-1:]

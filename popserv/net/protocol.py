@@ -20,7 +20,7 @@ from popserv.net.connection import Connection
 from popserv.net.ending import unsent
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
-from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
+from popserv.net.outflow import Body, MessageBody, Outflow, listing_body
 from popserv.net.performer import Performer
 from popserv.net.timeouts import Timeouts
 from popserv.session.capabilities import NOTHING, Offer
@@ -237,7 +237,7 @@ class POP3Server(Connection):
             if isinstance(effect, SendMessage):
                 body = MessageBody(self._session.maildrop.message(effect.index), effect.lines)
             else:
-                body = ListingBody(effect.blocks)
+                body = listing_body(effect.blocks, effect.whole, self._session.maildrop)
             whole = self._outflow.at_hand(body, header, out, self._limits.turn_octets)
         except Exception:
             # Whatever is in `out`: nothing has left.
