@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -22,6 +23,8 @@ ABANDONED_SECONDS = 36 * 3600.0
 """A file in tmp that nobody has touched for so long is left from a delivery that was broken off; every program that
 reads a Maildir may remove it."""
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_ITSELF = {"follow_symlinks": False}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _DIGITS = re.compile(rb"[0-9]+")
 
@@ -107,12 +110,16 @@ class Folder:
         ]
 
     def listing(self, part: bytes) -> list[tuple[bytes, int]]:
-        """As `paths`, of one directory (`NEW` or `CUR`), with the inodes as the directory has them."""
+        """As `paths`, of one directory (`NEW` or `CUR`), with the inodes as the directory has them; 0 for what is no
+        regular file."""
         if part not in self._parts:
             return []
         with os.scandir(self._parts[part]) as entries:
-            found = [(part + os.fsencode(entry.name), entry.inode()) for entry in entries]
-        return [each for each in found if not each[0].startswith(b".", 4)]
+            return [
+                (part + entry.name.encode(_ENCODING, _ERRORS), entry.inode() if entry.is_file(**_ITSELF) else 0)
+                for entry in entries
+                if not entry.name.startswith(".")
+            ]
 
     def stamps(self) -> dict[bytes, Stamp]:
         """The times of the directories, by part."""

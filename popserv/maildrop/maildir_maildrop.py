@@ -55,7 +55,7 @@ class MaildirMaildrop:
             return succeed(0)
         self._update = True
         source = self._source
-        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted), source.sizes)
+        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted))
         return shielded(work.addBoth(self._updated))
 
     def _updated(self, result: int) -> int:

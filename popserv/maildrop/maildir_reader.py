@@ -18,14 +18,13 @@ from zope.interface import implementer
 
 from popserv.errors import MessageVanished, StoreBroken, StoreUnavailable
 from popserv.interfaces import IMessageReader
-from popserv.maildrop.index import drop
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import opened
 from popserv.maildrop.maildir_scan import CHUNK, read_measured
 from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import open_cached, read_cached
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.sizes import Sizes
 from popserv.pools import Pool
 from popserv.wire.octets import Normaliser
 
@@ -43,7 +42,7 @@ class Source:
     path: bytes
     """Of the Maildir."""
     snapshot: Snapshot
-    sizes: Sizes
+    taker: Taker
     disk: Pool
     writable: bool
     """The index may be removed."""
@@ -96,12 +95,12 @@ class Source:
         found = os.fstat(descriptor)
         if not self.snapshot.is_file(index, found):
             if self.snapshot.is_inode(index, found):
-                raise self._distrusted(index)
+                raise self._distrusted()
             return False
         if not self.snapshot.is_untouched(index, found):
             # A new name is enough for that, so it is counted again; for who set back its mtime.
             if read_measured(descriptor, found.st_size) != self.snapshot.measured(index):
-                raise self._distrusted(index)
+                raise self._distrusted()
             os.lseek(descriptor, 0, os.SEEK_SET)
         return True
 
@@ -141,17 +140,15 @@ class Source:
         if ended_early or not self.unchanged(index, descriptor):
             raise MessageVanished()
 
-    def miscounted(self, index: int) -> StoreUnavailable:
+    def miscounted(self) -> StoreUnavailable:
         """The error for a message that yields other octets than were counted. Does not block."""
-        self.disk.run(self._distrusted, index).addErrback(lambda _: None)
+        self.disk.run(self._distrusted).addErrback(lambda _: None)
         return StoreUnavailable()
 
-    def _distrusted(self, index: int) -> StoreUnavailable:
+    def _distrusted(self) -> StoreUnavailable:
         """The same; the next session counts again. Blocks. Never raises."""
-        self.sizes.forget(self.snapshot.file(index))
-        if self.writable:
-            with suppress(OSError, StoreBroken), opened(self.path) as folder:
-                drop(folder.maildir)
+        with suppress(OSError, StoreBroken), opened(self.path) as folder:
+            self.taker.drop(folder, write=self.writable)
         return StoreUnavailable()
 
 
@@ -259,7 +256,7 @@ class MaildirReader:
         if self._position == source.snapshot.files.sizes[self._index]:
             self._rest = b"" if normaliser is None else normaliser.finish()
             if self._yielded + len(self._rest) != source.snapshot.octets[self._index]:
-                raise source.miscounted(self._index)
+                raise source.miscounted()
             self._whole = True
         return octets
 

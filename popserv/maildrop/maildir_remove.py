@@ -11,7 +11,6 @@ from popserv.errors import StoreBroken
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, opened, unique_part
 from popserv.maildrop.maildir_snapshot import Snapshot
-from popserv.maildrop.sizes import Sizes
 from popserv.maildrop.uidmap import Mapping, UidMap
 
 log = Logger()
@@ -19,7 +18,7 @@ log = Logger()
 _ATTEMPTS = 8
 
 
-def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], sizes: Sizes) -> int:
+def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
     """Remove these messages from the Maildir at `path`: how many of them are still there, or may be. Blocks.
 
     A message that has been renamed is looked for, one that is gone counts as removed, and a file that has taken its
@@ -32,13 +31,10 @@ def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], sizes: Sizes
             if not _is_same(folder, snapshot):
                 log.error("Maildir {path!r} is not the one that was opened: nothing is removed", path=path)
                 return len(wanted)
-            left = _remove(folder, snapshot, wanted)
+            return _remove(folder, snapshot, wanted)
     except (OSError, StoreBroken) as error:
         log.error("Maildir {path!r} cannot be opened to remove messages: {error!s}", path=path, error=error)
         return len(wanted)
-    for index in wanted:
-        sizes.forget(snapshot.file(index))
-    return left
 
 
 def _is_same(folder: Folder, snapshot: Snapshot) -> bool:

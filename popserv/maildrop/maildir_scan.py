@@ -1,89 +1,86 @@
-"""Counting the octets of messages that nothing is known of yet."""
+"""Looking at a file that nothing is known of: whether it is a message, and its octets."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import stat
 
-from popserv.maildrop.maildir_find import find
-from popserv.maildrop.maildir_folder import Folder
-from popserv.maildrop.maildir_snapshot import Entry
-from popserv.maildrop.sizes import Measured
+from popserv.maildrop.maildir_folder import Folder, unique_part
+from popserv.maildrop.maildir_snapshot import Entry, Measured
 from popserv.wire.octets import Scanner, measure
 
 CHUNK = 128 * 1024
 
-_ATTEMPTS = 8
-
+_FIRST_OCTETS = 32 * 1024
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE})
 """What says nothing about the file that could not be read."""
 
-Message = tuple[Entry, Measured]
+_BLOCK = 512
+_HOLLOW_OCTETS = 16 * 1024 * 1024
+_HOLLOW_SHARE = 64
+"""More than mail can be compressed by a file system."""
 
 
-def count_octets(
-    folder: Folder,
-    entries: list[Entry],
-    recall: Callable[[Entry], Measured | None],
-    skipped: list[tuple[bytes, str]],
-) -> tuple[list[Message], list[Message]]:
-    """What is known of each entry's octets, and the part of it that `recall` did not know. Raises `OSError`.
+class NoMessage(Exception):
+    """Something that stands among the messages and is none; says why."""
 
-    An entry that cannot be read is left out and noted, one that is gone is left out.
+
+def examine(folder: Folder, path: bytes) -> Entry:
+    """A regular file as a message, its octets counted. Blocks.
+
+    Raises `NoMessage`, `FileNotFoundError` if it is gone, and any other `OSError` that does not come from this file.
     """
-    messages: list[Message] = []
-    scanned: list[Message] = []
-    for entry in entries:
-        known = recall(entry)
-        if known is None:
-            try:
-                known = _scan(folder, entry)
-            except OSError as error:
-                if error.errno in _OURS:
-                    raise
-                skipped.append((entry.path, os.strerror(error.errno or 0)))
-                continue
-            if known is None:
-                continue
-            scanned.append((entry, known))
-        messages.append((entry, known))
-    return messages, scanned
-
-
-def _scan(folder: Folder, entry: Entry) -> Measured | None:
-    """Count the octets of a file; None if it is gone. Raises `OSError`."""
-    descriptor = _open(folder, entry)
-    if descriptor is None:
-        return None
     try:
-        measured = read_measured(descriptor, entry.size)
-        now = os.fstat(descriptor)
-        if measured is None or (now.st_ino, now.st_mtime_ns, now.st_size) != (entry.inode, entry.mtime_ns, entry.size):
-            raise OSError(errno.EBUSY, "changed while it was read")
-        return measured
-    finally:
-        os.close(descriptor)
+        descriptor = folder.open(path)
+        try:
+            return _read_entry(folder, path, descriptor)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno in _OURS:
+            raise
+        raise NoMessage(os.strerror(error.errno or 0)) from error
+
+
+def entry_of(folder: Folder, path: bytes, found: os.stat_result) -> Entry:
+    """The record of a file, its octets not counted yet. Raises `NoMessage`."""
+    if not stat.S_ISREG(found.st_mode):
+        raise NoMessage("it is no regular file")
+    if found.st_uid not in folder.owners:
+        raise NoMessage("it belongs to somebody else")
+    if found.st_dev != folder.device:
+        raise NoMessage("it lies on another file system")
+    if found.st_size > _HOLLOW_OCTETS and found.st_blocks * _BLOCK < found.st_size // _HOLLOW_SHARE:
+        # Who may write to a Maildir makes a file of terabytes in no time, and reading it would take hours.
+        raise NoMessage("it is hollow")
+    times = found.st_mtime_ns, found.st_ctime_ns
+    return Entry(path, unique_part(path), found.st_ino, *times, found.st_size, (0, True, False))
+
+
+def _read_entry(folder: Folder, path: bytes, descriptor: int) -> Entry:
+    # A file that is read with the first call, as nearly all are, costs no call more than that.
+    stored = os.read(descriptor, _FIRST_OCTETS)
+    found = os.fstat(descriptor)
+    entry = entry_of(folder, path, found)
+    if len(stored) == entry.size:
+        entry.measured = measure(stored)
+        return entry
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    measured = read_measured(descriptor, entry.size)
+    now = os.fstat(descriptor)
+    if measured is None or (now.st_mtime_ns, now.st_size) != (entry.mtime_ns, entry.size):
+        raise OSError(errno.EBUSY, "changed while it was read")
+    entry.measured = measured
+    return entry
 
 
 def read_measured(descriptor: int, left: int) -> Measured | None:
     """What is to be known of the next `left` octets; None if there are fewer. Raises `OSError`."""
-    if left <= CHUNK:
-        stored = os.read(descriptor, left)
-        if len(stored) == left:
-            return measure(stored)
-        os.lseek(descriptor, 0, os.SEEK_SET)
     scanner = Scanner()
     while left and (chunk := os.read(descriptor, min(left, CHUNK))):
         scanner.feed(chunk)
         left -= len(chunk)
     return None if left else (scanner.finish(), scanner.crlf, scanner.needs_stuffing)
-
-
-def _open(folder: Folder, entry: Entry) -> int | None:
-    for _ in range(_ATTEMPTS):
-        try:
-            return folder.open(entry.path)
-        except FileNotFoundError:
-            entry.path = find(folder, entry.unique, entry.inode) or entry.path
-    return None

@@ -16,9 +16,11 @@ import attrs
 
 from popserv.maildrop.maildir_folder import Identity, unique_part
 from popserv.maildrop.octet_source import InMemory, OctetSource
-from popserv.maildrop.sizes import File, Measured
 from popserv.maildrop.uidl import from_name
 from popserv.maildrop.uidmap import Mapping
+
+Measured = tuple[int, bool, bool]
+"""Octets of RFC 1939 section 11, `crlf`, `needs_stuffing`; as `popserv.wire.octets.measure` gives them."""
 
 CRLF = 1
 STUFFING = 2
@@ -38,11 +40,9 @@ class Entry:
     ctime_ns: int
     size: int
     """Stored octets."""
+    measured: Measured
     unique_id: bytes | None = None
     """Only where it is not the one that the name gives."""
-
-    def file(self, device: int) -> File:
-        return device, self.inode, self.mtime_ns, self.ctime_ns, self.size, hash(self.unique)
 
 
 @attrs.frozen
@@ -85,8 +85,8 @@ class Columns:
         self.sizes = array("Q")
         self.paths: list[bytes] = []
 
-    def append(self, entry: Entry, measured: Measured) -> None:
-        octets, crlf, needs_stuffing = measured
+    def append(self, entry: Entry) -> None:
+        octets, crlf, needs_stuffing = entry.measured
         mapped = entry.unique_id is not None
         self.octets.append(octets)
         self.flags.append(crlf * CRLF | needs_stuffing * STUFFING | mapped * MAPPED)
@@ -242,16 +242,12 @@ class Snapshot:
         known = self.unique_id(index), files.inodes[index], files.mtimes[index], files.sizes[index]
         return Mapping(*known, unique_part(files.paths[index]))
 
-    def file(self, index: int) -> File:
-        entry = self.entry(index)
-        return entry.file(self.device)
-
     def entry(self, index: int) -> Entry:
         """The message as a file, its unique-id not looked up."""
         files = self.files
         path = files.paths[index]
         times = files.mtimes[index], files.ctimes[index]
-        return Entry(path, unique_part(path), files.inodes[index], *times, files.sizes[index])
+        return Entry(path, unique_part(path), files.inodes[index], *times, files.sizes[index], self.measured(index))
 
     def is_file(self, index: int, found: os.stat_result) -> bool:
         """Whether `found` is this very message, unchanged but for its name."""

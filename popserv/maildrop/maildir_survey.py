@@ -6,8 +6,6 @@ being served.
 
 from __future__ import annotations
 
-import os
-import stat
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -15,23 +13,22 @@ import attrs
 
 from popserv.maildrop.index import NEVER, Index, Listed
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, Stamp, delivered, unique_part
+from popserv.maildrop.maildir_scan import NoMessage, entry_of, examine
 from popserv.maildrop.maildir_snapshot import Entry, Snapshot
-from popserv.maildrop.sizes import Measured
 
 _READINGS = 3
 _ATTEMPTS = 8
 _SETTLED_NS = 20_000_000
+_ZERO = ord("0")
 _SECOND = 1_000_000_000
 
-_BLOCK = 512
-_HOLLOW_OCTETS = 16 * 1024 * 1024
-_HOLLOW_SHARE = 64
-"""More than mail can be compressed by a file system."""
 
-
-def order(unique: bytes) -> tuple[int, bytes]:
+def order(unique: bytes) -> bytes:
     """Messages stand in this order: as they were delivered."""
-    return delivered(unique), unique
+    if unique[10:11] == b"." and unique[:10].isdigit() and unique[0] != _ZERO:
+        return b"\x0a" + unique  # nearly all names, and much faster
+    seconds = b"%d" % delivered(unique)
+    return b"%c%b.%b" % (min(len(seconds), 255), seconds, unique)
 
 
 class Known:
@@ -75,17 +72,17 @@ class Known:
             yield row
             row += 1
 
-    def row(self, entry: Entry) -> int | None:
+    def has(self, unique: bytes) -> bool:
+        """Whether there are rows of this name."""
+        return self.index is not None and any(True for _ in self.named(unique))
+
+    def same(self, entry: Entry) -> int | None:
         """The row of this very file, whatever its flags were."""
         files = self.snapshot.files
         for row in self.named(entry.unique):
             if (files.inodes[row], files.mtimes[row], files.sizes[row]) == (entry.inode, entry.mtime_ns, entry.size):
                 return row
         return None
-
-    def measured(self, entry: Entry) -> Measured | None:
-        row = self.row(entry)
-        return None if row is None else self.snapshot.measured(row)
 
 
 @attrs.frozen
@@ -95,89 +92,103 @@ class Survey:
     kept: Sequence[int]
     """Rows of the index that are there still, under the same paths."""
     fresh: list[Entry]
-    """All else that may be messages."""
+    """All else that are messages."""
     listed: dict[bytes, Listed]
 
 
-def survey(folder: Folder, known: Known, now: Callable[[], float], skipped: list[tuple[bytes, str]]) -> Survey:
-    """Look at all that the index does not answer for. `now` gives seconds since 1970. Raises `OSError`.
+class Surveyor:
+    """Looks at all that the index does not answer for."""
 
-    A name that changes while a directory is read may be missed there. So while something changes the directories are
-    read again, and what any reading has shown counts: three times, and more often as long as there are names that
-    were gone before they could be looked at.
-    """
-    found: dict[bytes, Entry | int | None] = {}
-    for reading in range(_ATTEMPTS):
-        at = round(now() * _SECOND)
-        before = folder.stamps()
-        paths, gone = _look(folder, known, before, found, skipped)
-        # Stamps are as coarse as a tick of the kernel: a change just before may hide one meanwhile.
-        settled = folder.stamps() == before and all(at - max(stamp) > _SETTLED_NS for stamp in before.values())
-        if reading:
-            found = {path: entry for path, entry in found.items() if path in paths or folder.stat(path)}
-        if not gone and (settled or reading + 1 >= _READINGS):
-            break
-    return Survey(
-        [row for row in found.values() if isinstance(row, int)],
-        without_former_names(folder, [entry for entry in found.values() if isinstance(entry, Entry)]),
-        {part: _listed(known, part, before.get(part), at if settled else 0) for part in (NEW, CUR)},
-    )
+    def __init__(self, folder: Folder, known: Known, skipped: list[tuple[bytes, str]]) -> None:
+        """What is no message goes to `skipped`, with the reason."""
+        self._folder = folder
+        self._known = known
+        self._skipped = skipped
+        self._found: dict[bytes, Entry | int | None] = {}
 
+    def survey(self, now: Callable[[], float]) -> Survey:
+        """`now` gives seconds since 1970. Raises `OSError`.
 
-def _listed(known: Known, part: bytes, stamp: Stamp | None, at: int) -> Listed:
-    if stamp is None:
-        return NEVER
-    return known.listed(part) if known.holds(part, stamp) else (*stamp, at)
+        A name that changes while a directory is read may be missed there. So while something changes the directories
+        are read again, and what any reading has shown counts: three times, and more often as long as there are names
+        that were gone before they could be looked at.
+        """
+        folder = self._folder
+        for reading in range(_ATTEMPTS):
+            at = round(now() * _SECOND)
+            before = folder.stamps()
+            paths, gone = self._read(before)
+            # Stamps are as coarse as a tick of the kernel: a change just before may hide one meanwhile.
+            settled = folder.stamps() == before and all(at - max(stamp) > _SETTLED_NS for stamp in before.values())
+            if reading:
+                found = self._found.items()
+                self._found = {path: each for path, each in found if path in paths or folder.stat(path)}
+            if not gone and (settled or reading + 1 >= _READINGS):
+                break
+        return Survey(
+            [each for each in self._found.values() if isinstance(each, int)],
+            without_former_names(folder, [each for each in self._found.values() if isinstance(each, Entry)]),
+            {part: self._listed(part, before.get(part), at if settled else 0) for part in (NEW, CUR)},
+        )
 
+    def _listed(self, part: bytes, stamp: Stamp | None, at: int) -> Listed:
+        if stamp is None:
+            return NEVER
+        return self._known.listed(part) if self._known.holds(part, stamp) else (*stamp, at)
 
-def _look(
-    folder: Folder,
-    known: Known,
-    stamps: Mapping[bytes, Stamp],
-    found: dict[bytes, Entry | int | None],
-    skipped: list[tuple[bytes, str]],
-) -> tuple[set[bytes], bool]:
-    """One reading: the paths that there are, and whether any was gone before it could be looked at."""
-    paths: set[bytes] = set()
-    gone = False
-    for part, stamp in stamps.items():
-        rows = known.rows(part)
-        if known.holds(part, stamp):
-            paths.update(rows)
-            found.update((path, row) for path, row in rows.items() if path not in found)
-            continue
-        inodes = known.snapshot.files.inodes
-        for path, inode in folder.listing(part):
-            paths.add(path)
-            if path in found:
+    def _read(self, stamps: Mapping[bytes, Stamp]) -> tuple[set[bytes], bool]:
+        """One reading: the paths that there are, and whether any was gone before it could be looked at."""
+        paths: set[bytes] = set()
+        gone = False
+        for part, stamp in stamps.items():
+            rows = self._known.rows(part)
+            if self._known.holds(part, stamp):
+                paths.update(rows)
+                self._found.update((path, row) for path, row in rows.items() if path not in self._found)
                 continue
-            row = rows.get(path)
-            if row is not None and inodes[row] == inode:
-                found[path] = row
-                continue
-            status = folder.stat(path)
-            if status is None:
-                gone = True
-            else:
-                found[path] = _entry(folder, path, status, skipped)
-    return paths, gone
+            inodes = self._known.snapshot.files.inodes
+            for path, inode in self._folder.listing(part):
+                paths.add(path)
+                if path not in self._found:
+                    row = rows.get(path)
+                    if row is not None and inodes[row] == inode:
+                        self._found[path] = row
+                    else:
+                        gone = not self._look(path, inode) or gone
+        return paths, gone
 
+    def _look(self, path: bytes, inode: int) -> bool:
+        """Whether there is something at `path` still."""
+        try:
+            self._found[path] = self._renamed(path) or examine(self._folder, path) if inode else self._other(path)
+        except FileNotFoundError:
+            return False
+        except NoMessage as reason:
+            self._found[path] = None
+            self._skipped.append((path, str(reason)))
+        return True
 
-def _entry(folder: Folder, path: bytes, status: os.stat_result, skipped: list[tuple[bytes, str]]) -> Entry | None:
-    if not stat.S_ISREG(status.st_mode):
-        reason = "it is no regular file"
-    elif status.st_uid not in folder.owners:
-        reason = "it belongs to somebody else"
-    elif status.st_dev != folder.device:
-        reason = "it lies on another file system"
-    elif status.st_size > _HOLLOW_OCTETS and status.st_blocks * _BLOCK < status.st_size // _HOLLOW_SHARE:
-        # Who may write to a Maildir makes a file of terabytes in no time, and reading it would take hours.
-        reason = "it is hollow"
-    else:
-        times = status.st_mtime_ns, status.st_ctime_ns
-        return Entry(path, unique_part(path), status.st_ino, *times, status.st_size)
-    skipped.append((path, reason))
-    return None
+    def _renamed(self, path: bytes) -> Entry | None:
+        """What is known of it, if it is a message of the index under a new name."""
+        if not self._known.has(unique_part(path)):
+            return None
+        found = self._folder.stat(path)
+        if found is None:
+            raise FileNotFoundError
+        entry = entry_of(self._folder, path, found)
+        row = self._known.same(entry)
+        if row is None:
+            return None
+        entry.measured = self._known.snapshot.measured(row)
+        return entry
+
+    def _other(self, path: bytes) -> Entry:
+        """As `examine`, for what is no regular file, or was none."""
+        found = self._folder.stat(path)
+        if found is None:
+            raise FileNotFoundError
+        entry_of(self._folder, path, found)
+        return examine(self._folder, path)
 
 
 def without_former_names(folder: Folder, entries: list[Entry]) -> list[Entry]:

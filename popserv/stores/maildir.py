@@ -47,7 +47,6 @@ from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.sizes import SizeCache, Sizes
 from popserv.pools import Pool
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -84,21 +83,19 @@ class MaildirStore:
         hostname: str = "localhost",
         path: Callable[[str], Path] = Path,
         exclusive: bool = True,
-        sizes: Sizes | None = None,
         networked: Callable[[int], bool] = on_network,
         boot: bytes | None = None,
     ) -> None:
-        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `sizes` remembers what was
-        measured, `networked` tells of a descriptor whether it lies on a network file system, `boot` says which start
-        of the system this is. `clock` gives the wall clock's time."""
+        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `networked` tells of a descriptor
+        whether it lies on a network file system, `boot` says which start of the system this is. `clock` gives the
+        wall clock's time."""
         self._place = place
         self._disk = disk
         self._clock = clock
         self._options = options
         self._path = path
         self._exclusive = exclusive
-        self.sizes: Sizes = SizeCache() if sizes is None else sizes
-        self._taker = Taker(boot_id() if boot is None else boot, self.sizes, clock.seconds)
+        self._taker = Taker(boot_id() if boot is None else boot, clock.seconds)
         self._networked = networked
         self._names = NewNames(hostname, clock.seconds)
 
@@ -152,8 +149,8 @@ class MaildirStore:
                         lock.release()
                     raise
         except FileNotFoundError:
-            return MaildirMaildrop(Source(path, Snapshot(), self.sizes, self._disk, False, "auto"), None)
-        return MaildirMaildrop(Source(path, snapshot, self.sizes, self._disk, not read_only, io), lock)
+            return MaildirMaildrop(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
+        return MaildirMaildrop(Source(path, snapshot, self._taker, self._disk, not read_only, io), lock)
 
     def _io(self, networked: bool) -> Io:
         """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""

@@ -88,6 +88,12 @@ def to_crlf(stored: bytes) -> bytes:
 
 def measure(stored: bytes) -> tuple[int, bool, bool]:
     """Octets, `crlf` and `needs_stuffing` of a whole stored message."""
-    scanner = Scanner()
-    scanner.feed(stored)
-    return scanner.finish(), scanner.crlf, scanner.needs_stuffing
+    if not stored:
+        return 0, True, False
+    bare = stored.count(b"\n")
+    if b"\r" in stored:
+        bare -= stored.count(b"\r\n")
+    needs_stuffing = b"\n." in stored or stored.startswith(b".")
+    if stored.endswith(b"\n"):
+        return len(stored) + bare, not bare, needs_stuffing
+    return len(stored) + bare + 2, False, needs_stuffing

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from popserv.errors import StoreBroken, StoreUnavailable
 from popserv.maildrop.maildir_folder import Folder, unique_part
-from popserv.maildrop.sizes import SizeCache
 from popserv.maildrop.uidl import from_name, is_unique_id
 from popserv.pools import InlinePool
 from popserv.stores.maildir import MaildirStore
@@ -165,15 +164,6 @@ class TestSizes(MaildirTestCase):
         Path(os.fsdecode(path)).write_bytes(b"abcd")
         os.utime(path, ns=(1, 1))
         self.assertEqual(list(self.open().octets), [6])
-
-    def test_the_cache_is_bounded(self):
-        cache = SizeCache(most=3)
-        files = [(1, inode, 0, 0, 0, -1) for inode in range(5)]
-        cache.remember([(file, (file[1], True, False)) for file in files])
-        self.assertEqual([cache.get(file) is not None for file in files], [False, False, True, True, True])
-        self.assertEqual(cache.get(files[4]), (4, True, False))
-        cache.forget(files[4])
-        self.assertIsNone(cache.get(files[4]))
 
     def test_P3_009_a_new_file_is_not_taken_for_one_that_had_its_inode(self):
         path = self.put("1.a", b"Subject: x\r\n\r\nabcdef\r\n")
