@@ -85,17 +85,16 @@ class Columns:
         self.sizes = array("Q")
         self.paths: list[bytes] = []
 
-    def append(self, entry: Entry) -> None:
-        octets, crlf, needs_stuffing = entry.measured
-        mapped = entry.unique_id is not None
-        self.octets.append(octets)
-        self.flags.append(crlf * CRLF | needs_stuffing * STUFFING | mapped * MAPPED)
-        self.ids.append(entry.unique_id or from_name(entry.unique))
-        self.inodes.append(entry.inode)
-        self.mtimes.append(entry.mtime_ns)
-        self.ctimes.append(entry.ctime_ns)
-        self.sizes.append(entry.size)
-        self.paths.append(entry.path)
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Append these messages, one column after the other, which is the fastest way."""
+        self.octets.extend([entry.measured[0] for entry in entries])
+        self.flags += bytes([_flags(entry) for entry in entries])
+        self.ids += [entry.unique_id or from_name(entry.unique) for entry in entries]
+        self.inodes.extend([entry.inode for entry in entries])
+        self.mtimes.extend([entry.mtime_ns for entry in entries])
+        self.ctimes.extend([entry.ctime_ns for entry in entries])
+        self.sizes.extend([entry.size for entry in entries])
+        self.paths += [entry.path for entry in entries]
 
     def extend(self, other: Columns, start: int, stop: int) -> None:
         """Append these messages of `other`."""
@@ -120,6 +119,11 @@ class Columns:
         summary = (self.octets, line_ends, self.flags, uidl)
         files = (self.inodes, self.mtimes, self.ctimes, self.sizes, path_ends, paths)
         return layout, b"".join((*summary, *files, listing))
+
+
+def _flags(entry: Entry) -> int:
+    _, crlf, needs_stuffing = entry.measured
+    return (CRLF if crlf else 0) | (STUFFING if needs_stuffing else 0) | (MAPPED if entry.unique_id else 0)
 
 
 class Paths:

@@ -121,7 +121,7 @@ def _changed(old: Columns, changes: list[tuple[int, int, Entry | None]]) -> Colu
         if entry is None:
             row += 1
         else:
-            columns.append(entry)
+            columns.append([entry])
     columns.extend(old, row, len(old.ids))
     return columns
 
@@ -145,6 +145,5 @@ def _identified(
         skipped += [(path, "its unique-id could not be kept") for path in lost]
     identified.sort(key=lambda entry: (order(entry.unique), entry.unique_id or b""))
     columns = Columns()
-    for entry in identified:
-        columns.append(entry)
+    columns.append(identified)
     return columns
