@@ -114,7 +114,7 @@ class Source:
         return self.snapshot.is_file(index, os.fstat(descriptor))
 
     def read(self, index: int, descriptor: int, octets: int, position: int) -> tuple[int, bytes]:
-        """Up to `octets` stored octets at `position`, and the descriptor, which is opened if it is negative. Blocks.
+        """About `octets` stored octets at `position`, and the descriptor, which is opened if it is negative. Blocks.
 
         Raises `MessageVanished` and `StoreUnavailable`; a descriptor that was opened here is closed then.
         """
@@ -122,8 +122,9 @@ class Source:
         if not was_open:
             descriptor = self.open(index)
         try:
-            chunk = os.pread(descriptor, octets, position) if octets else b""
-            self.check(index, descriptor, octets, position, chunk)
+            want = self.want(index, octets, position)
+            chunk = os.pread(descriptor, want, position) if want else b""
+            self.check(index, descriptor, want, position, chunk)
         except BaseException as error:
             if not was_open:
                 os.close(descriptor)
@@ -131,6 +132,10 @@ class Source:
                 raise StoreUnavailable() from error
             raise
         return descriptor, chunk
+
+    def want(self, index: int, octets: int, position: int) -> int:
+        """How many stored octets to read for about so many. May block; raises `OSError`."""
+        return min(max(octets, 1), CHUNK, self.snapshot.files.sizes[index] - position)
 
     def check(self, index: int, descriptor: int, octets: int, position: int, chunk: bytes) -> None:
         """Look, before the last octets are let out, whether what was read is still the message. Raises as `read`."""
@@ -190,7 +195,7 @@ class MaildirReader:
             return self._fetched(self._fetch(octets))
         if self._source.io == "threads" or self._busy or not self._open_nowait():
             return None
-        want = self._want(octets)
+        want = self._source.want(self._index, octets, self._position)
         chunk = read_cached(self._descriptor, want, self._position) if want else b""
         if chunk is None:
             return None
@@ -228,11 +233,8 @@ class MaildirReader:
         self._descriptor = descriptor
         return True
 
-    def _want(self, octets: int) -> int:
-        return min(max(octets, 1), CHUNK, self._source.snapshot.files.sizes[self._index] - self._position)
-
     def _fetch(self, octets: int) -> tuple[int, bytes]:
-        return self._source.read(self._index, self._descriptor, self._want(octets), self._position)
+        return self._source.read(self._index, self._descriptor, octets, self._position)
 
     def _fetched(self, fetched: tuple[int, bytes]) -> bytes:
         self._busy = False
