@@ -207,7 +207,7 @@ class Snapshot:
     @property
     def at_hand(self) -> bool:
         """Whether `files` does not have to be read."""
-        return self._files is not None
+        return self._files is not None or isinstance(self.source, InMemory)
 
     @property
     def files(self) -> Files:
