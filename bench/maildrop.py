@@ -115,8 +115,12 @@ def compared(directory: Path, maildir: Path, arguments: argparse.Namespace) -> d
 def opening(directory: Path, rounds: int) -> float:
     """Processor seconds of a session that does nothing but open and close."""
     with popserv(directory) as (port, pid):
-        cost(pid, port, "fred", ())
-        settle()
+        while True:
+            # Reading a million files for the first time may take longer than a login is given.
+            with suppress(RuntimeError):
+                cost(pid, port, "fred", ())
+                break
+            settle()
         cost(pid, port, "fred", ())
         return median([cost(pid, port, "fred", ()) for _ in range(rounds)])
 
@@ -140,10 +144,11 @@ def main() -> None:
     try:
         directory.chmod(0o755)
         maildir = directory / "mail" / "fred"
-        fill(maildir, arguments.messages, arguments.octets)
-        result |= compared(directory, maildir, arguments)
+        if arguments.messages:
+            fill(maildir, arguments.messages, arguments.octets)
+            result |= compared(directory, maildir, arguments)
         if arguments.million:
-            shutil.rmtree(directory / "mail")
+            shutil.rmtree(directory / "mail", ignore_errors=True)
             fill(maildir, 1_000_000, 100)
             result["million_open_warm_s"] = round(opening(directory, arguments.rounds), 4)
     finally:

@@ -44,6 +44,7 @@ __all__ = [
     "IMessage",
     "IMessageReader",
     "INamesOnly",
+    "INotesRetrievals",
     "IOurCredentials",
     "IPublicMaildrop",
     "IReadOnlyMaildrop",
@@ -158,6 +159,13 @@ class IReadyListings(Interface):
 
     def listing(keyword: Literal["LIST", "UIDL"]) -> IMessageReader:
         """A new reader at the first octet of the lines ("1 120" or "1 ID", with CRLF), without what ends a listing."""
+
+
+class INotesRetrievals(Interface):
+    """Beside `IMaildrop`: one that is told which messages were sent."""
+
+    def retrieved(index: int) -> None:
+        """RETR has sent the whole message with this index."""
 
 
 class IMessage(Interface):

@@ -42,6 +42,7 @@ def test_public_names_of_interfaces() -> None:
         "IMessage",
         "IMessageReader",
         "INamesOnly",
+        "INotesRetrievals",
         "IOurCredentials",
         "IPublicMaildrop",
         "IReadOnlyMaildrop",

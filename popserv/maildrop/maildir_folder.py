@@ -26,6 +26,7 @@ reads a Maildir may remove it."""
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _ITSELF = {"follow_symlinks": False}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = re.compile(rb"\.[^./\0][^/\0]{0,250}")
 _DIGITS = re.compile(rb"[0-9]+")
 
 
@@ -50,12 +51,43 @@ def delivered(unique: bytes) -> int:
     return int(digits[0]) if digits else 0
 
 
-def open_maildir(path: bytes) -> int:
+def folder_path(maildir: bytes, folder: bytes) -> bytes:
+    """Where a folder of a Maildir is: the Maildir itself for INBOX, else as Maildir++ has it. Raises `StoreBroken`."""
+    if folder == b"INBOX":
+        return maildir
+    if not _FOLDER.fullmatch(folder):
+        raise StoreBroken("this store has no such folder")
+    return maildir + b"/" + folder
+
+
+def open_maildir(path: bytes, parent: bytes | None = None) -> int:
     """A descriptor of the Maildir. Raises `FileNotFoundError` if there is none, `StoreBroken` or `OSError`.
 
     A symbolic link is followed if root or we ourselves have made it: any other would let the owner of an account
-    hand us the Maildir of somebody else.
+    hand us the Maildir of somebody else. With `parent` it has to stand in the Maildir there.
     """
+    descriptor = _open_maildir(path)
+    if parent is not None:
+        try:
+            _check_parent(descriptor, parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _check_parent(descriptor: int, parent: bytes) -> None:
+    # From below: what the path leads through may have been changed in the meantime.
+    above = os.stat("..", dir_fd=descriptor, follow_symlinks=False)
+    maildir = _open_maildir(parent)
+    try:
+        if not os.path.samestat(above, os.fstat(maildir)):
+            raise StoreBroken()
+    finally:
+        os.close(maildir)
+
+
+def _open_maildir(path: bytes) -> int:
     try:
         return os.open(path, _DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError:
@@ -145,6 +177,11 @@ class Folder:
         """Remove a name. Raises `OSError`."""
         os.unlink(path[4:], dir_fd=self._parts[path[:4]])
 
+    def rename(self, path: bytes, target: bytes) -> None:
+        """Give a message another path. Raises `OSError`."""
+        parts = self._parts[path[:4]], self._parts[target[:4]]
+        os.rename(path[4:], target[4:], src_dir_fd=parts[0], dst_dir_fd=parts[1])
+
     def born(self, path: bytes) -> int | None:
         """When the file at a path was made, nanoseconds since 1970; None if that is not known."""
         descriptor = self._parts.get(path[:4])
@@ -178,9 +215,9 @@ def _remove_abandoned(tmp: int, name: str, now: float) -> None:
 
 
 @contextmanager
-def opened(path: bytes) -> Iterator[Folder]:
+def opened(path: bytes, parent: bytes | None = None) -> Iterator[Folder]:
     """The open directories of the Maildir at `path`, for a while. Raises as `open_maildir` does."""
-    folder = Folder(open_maildir(path))
+    folder = Folder(open_maildir(path, parent))
     try:
         yield folder
     finally:

@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from popserv.auth.login import Peer
 from popserv.errors import PopError, SystemTrouble
+from popserv.interfaces import INotesRetrievals
 from popserv.net import tls
 from popserv.net.channel import Channel
 from popserv.net.connection import Connection
@@ -244,7 +245,7 @@ class POP3Server(Connection):
             self._send_failed(Failure(), started=False)  # type: ignore[no-untyped-call]
             return
         if whole:
-            self._session.sent(effect, body.octets)
+            self._note_sent(effect, body)
             self._replied(b"".join(out))
             return
         if out:
@@ -257,8 +258,14 @@ class POP3Server(Connection):
         )
 
     def _sent(self, effect: SendMessage | SendListing, body: Body) -> None:
-        self._session.sent(effect, body.octets)
+        self._note_sent(effect, body)
         self._replied(b"")
+
+    def _note_sent(self, effect: SendMessage | SendListing, body: Body) -> None:
+        self._session.sent(effect, body.octets)
+        maildrop = self._session.maildrop
+        if isinstance(effect, SendMessage) and effect.lines is None and INotesRetrievals.providedBy(maildrop):
+            maildrop.retrieved(effect.index)
 
     def _send_failed(self, failure: Failure, started: bool) -> None:
         if self._gone:

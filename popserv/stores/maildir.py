@@ -36,7 +36,7 @@ from popserv.interfaces import (
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import take
-from popserv.maildrop.maildir_folder import Folder, opened
+from popserv.maildrop.maildir_folder import Folder, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
@@ -62,6 +62,8 @@ class Options:
     shared: bool = False
     """The administrator's word that flock works between all hosts that use these Maildirs; without it a Maildir on a
     network file system is refused."""
+    seen: bool = False
+    """Messages that RETR has sent get the Maildir flag S when the session ends, and move from new to cur."""
     io: Io = "auto"
     """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
     always at once, even if everybody waits for the disk."""
@@ -107,34 +109,35 @@ class MaildirStore:
 
     def _begin_session(self, account: IAccount, folder: bytes, read_only: bool) -> Deferred[IMaildrop]:
         try:
-            path = self._maildir(account, folder)
+            place = self._place_of(account)
+            path = folder_path(place, folder)
         except StoreBroken as error:
             return fail(error)
-        work = self._disk.run(self._open, path, read_only).addCallbacks(
+        parent = None if path == place else place
+        work = self._disk.run(self._open, path, parent, read_only).addCallbacks(
             partial(self._opened, account.name), partial(self._not_opened, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         try:
-            path = self._maildir(account, folder)
+            place = self._place_of(account)
+            path = folder_path(place, folder)
         except StoreBroken as error:
             return fail(DeliveryError(error.text))
-        work = self._disk.run(Draft, path, self._names.next())
+        work = self._disk.run(Draft, path, self._names.next(), None if path == place else place)
         return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
 
-    def _maildir(self, account: IAccount, folder: bytes) -> bytes:
-        if folder != b"INBOX":
-            raise StoreBroken("this store has no other folder than INBOX")
+    def _place_of(self, account: IAccount) -> bytes:
         path = self._path(place_of(account, self._place))
         if not path.is_absolute():
             raise StoreBroken("the location of this maildrop is no absolute path")
         return os.fsencode(path)
 
-    def _open(self, path: bytes, read_only: bool) -> MaildirMaildrop:
+    def _open(self, path: bytes, parent: bytes | None, read_only: bool) -> MaildirMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
         try:
-            with opened(path) as folder:
+            with opened(path, parent) as folder:
                 networked = self._networked(folder.maildir)
                 io = self._io(networked)
                 lock = None
@@ -150,7 +153,8 @@ class MaildirStore:
                     raise
         except FileNotFoundError:
             return MaildirMaildrop(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
-        return MaildirMaildrop(Source(path, snapshot, self._taker, self._disk, not read_only, io), lock)
+        source = Source(path, snapshot, self._taker, self._disk, not read_only, io)
+        return MaildirMaildrop(source, lock, note_seen=self._options.seen and not read_only)
 
     def _io(self, networked: bool) -> Io:
         """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""
