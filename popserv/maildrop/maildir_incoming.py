@@ -83,6 +83,14 @@ def mark_folder(path: bytes) -> None:
         os.close(descriptor)
 
 
+def _make_parent(path: bytes) -> None:
+    """Make sure that the Maildir at `path` is there, and one to deliver to. Raises `StoreBroken` and `OSError`."""
+    try:
+        os.close(open_maildir(path))
+    except FileNotFoundError:
+        make_maildir(path)
+
+
 class Draft:
     """The file in tmp. Everything here blocks and raises `OSError`, and `StoreBroken` at the beginning.
 
@@ -101,6 +109,8 @@ class Draft:
         try:
             self._begin()
         except FileNotFoundError:
+            if parent is not None:
+                _make_parent(parent)
             make_maildir(maildir)
             if parent is not None:
                 mark_folder(maildir)
