@@ -38,14 +38,25 @@ def serving(checkers: Sequence[str], files: dict[str, str], accounts: Sequence[s
         for account in accounts:
             command = [*popserv, "user", "add", account, "--password-stdin", "--config", config]
             subprocess.run(command, input=b"secret\n", check=True)
-        server = subprocess.Popen(
-            [*popserv, "run", "--config", config], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert server.stdout is not None
-            found = re.search(r"pop3=127\.0\.0\.1:(\d+)", server.stdout.readline())
-            assert found is not None
-            yield int(found[1])
-        finally:
-            server.terminate()
-            server.wait(40)
+        with started(config) as (port, _):
+            yield port
+
+
+@contextmanager
+def started(config: Path) -> Iterator[tuple[int, int]]:
+    """The port and the process id of a server with this configuration."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "popserv", "run", "--config", config],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        found = re.search(r"pop3=127\.0\.0\.1:(\d+)", server.stdout.readline())
+        assert found is not None
+        yield int(found[1]), server.pid
+    finally:
+        server.terminate()
+        server.wait(40)

@@ -45,10 +45,12 @@ __all__ = [
     "IMessage",
     "IMessageReader",
     "INamesOnly",
+    "INotesRetrievals",
     "IOurCredentials",
     "IPublicMaildrop",
     "IReadOnlyMaildrop",
     "IReadOnlyStore",
+    "IReadyListings",
     "IRecognizes",
     "IScramCredentials",
     "IScramSha1",
@@ -151,6 +153,20 @@ class IReadOnlyMaildrop(IMaildrop):
     """One of which nothing can be removed: the session refuses DELE, so `commit` is never called."""
 
     read_only: bool = Attribute("True; a maildrop without this attribute is none of this kind")
+
+
+class IReadyListings(Interface):
+    """Beside `IMaildrop`: one that has the lines of LIST and UIDL for all of its messages as text."""
+
+    def listing(keyword: Literal["LIST", "UIDL"]) -> IMessageReader:
+        """A new reader at the first octet of the lines ("1 120" or "1 ID", with CRLF), without what ends a listing."""
+
+
+class INotesRetrievals(Interface):
+    """Beside `IMaildrop`: one that is told which messages were sent."""
+
+    def retrieved(index: int) -> None:
+        """RETR has sent the whole message with this index."""
 
 
 class IMessage(Interface):

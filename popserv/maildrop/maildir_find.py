@@ -21,14 +21,15 @@ def follow_renames(folder: Folder, snapshot: Snapshot) -> None:
 
     All at once, since a mail program that sets a flag sets it for many, and each look-up reads the directories.
     """
+    known = snapshot.files.paths
     paths = set(folder.paths())
     strays: dict[bytes, list[int]] = {}
-    for index, path in enumerate(snapshot.paths):
+    for index, path in enumerate(known):
         if path not in paths:
             strays.setdefault(unique_part(path), []).append(index)
-    taken = set(snapshot.paths)
+    taken = set(known)
     for path in paths - taken:
         for index in strays.get(unique_part(path), ()):
             status = folder.stat(path)
             if status is not None and snapshot.is_file(index, status):
-                snapshot.paths[index] = path
+                known[index] = path

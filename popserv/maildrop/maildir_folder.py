@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
@@ -22,9 +23,15 @@ ABANDONED_SECONDS = 36 * 3600.0
 """A file in tmp that nobody has touched for so long is left from a delivery that was broken off; every program that
 reads a Maildir may remove it."""
 
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_ITSELF = {"follow_symlinks": False}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FOLDER = re.compile(rb"\.[^./\0][^/\0]{0,250}")
 _DIGITS = re.compile(rb"[0-9]+")
 
+
+Stamp = tuple[int, int]
+"""mtime and ctime of a directory, nanoseconds since 1970: the kernel changes them with every name in it."""
 
 Identity = tuple[tuple[int, int], Mapping[bytes, tuple[int, int]]]
 
@@ -44,12 +51,43 @@ def delivered(unique: bytes) -> int:
     return int(digits[0]) if digits else 0
 
 
-def open_maildir(path: bytes) -> int:
+def folder_path(maildir: bytes, folder: bytes) -> bytes:
+    """Where a folder of a Maildir is: the Maildir itself for INBOX, else as Maildir++ has it. Raises `StoreBroken`."""
+    if folder == b"INBOX":
+        return maildir
+    if not _FOLDER.fullmatch(folder):
+        raise StoreBroken("this store has no such folder")
+    return maildir + b"/" + folder
+
+
+def open_maildir(path: bytes, parent: bytes | None = None) -> int:
     """A descriptor of the Maildir. Raises `FileNotFoundError` if there is none, `StoreBroken` or `OSError`.
 
     A symbolic link is followed if root or we ourselves have made it: any other would let the owner of an account
-    hand us the Maildir of somebody else.
+    hand us the Maildir of somebody else. With `parent` it has to stand in the Maildir there.
     """
+    descriptor = _open_maildir(path)
+    if parent is not None:
+        try:
+            _check_parent(descriptor, parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def _check_parent(descriptor: int, parent: bytes) -> None:
+    # From below: what the path leads through may have been changed in the meantime.
+    above = os.stat("..", dir_fd=descriptor, follow_symlinks=False)
+    maildir = _open_maildir(parent)
+    try:
+        if not os.path.samestat(above, os.fstat(maildir)):
+            raise StoreBroken()
+    finally:
+        os.close(maildir)
+
+
+def _open_maildir(path: bytes) -> int:
     try:
         return os.open(path, _DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError:
@@ -103,9 +141,22 @@ class Folder:
             if not name.startswith(b".")
         ]
 
-    def stamps(self) -> list[int]:
-        """The mtimes of the directories in nanoseconds: the kernel changes them with every name."""
-        return [os.fstat(descriptor).st_mtime_ns for descriptor in self._parts.values()]
+    def listing(self, part: bytes) -> list[tuple[bytes, int]]:
+        """As `paths`, of one directory (`NEW` or `CUR`), with the inodes as the directory has them; 0 for what is no
+        regular file."""
+        if part not in self._parts:
+            return []
+        with os.scandir(self._parts[part]) as entries:
+            return [
+                (part + entry.name.encode(_ENCODING, _ERRORS), entry.inode() if entry.is_file(**_ITSELF) else 0)
+                for entry in entries
+                if not entry.name.startswith(".")
+            ]
+
+    def stamps(self) -> dict[bytes, Stamp]:
+        """The times of the directories, by part."""
+        found = [(part, os.fstat(descriptor)) for part, descriptor in self._parts.items()]
+        return {part: (status.st_mtime_ns, status.st_ctime_ns) for part, status in found}
 
     def stat(self, path: bytes) -> os.stat_result | None:
         """What stands at a path, never what a symbolic link points to; None if nothing does."""
@@ -125,6 +176,11 @@ class Folder:
     def unlink(self, path: bytes) -> None:
         """Remove a name. Raises `OSError`."""
         os.unlink(path[4:], dir_fd=self._parts[path[:4]])
+
+    def rename(self, path: bytes, target: bytes) -> None:
+        """Give a message another path. Raises `OSError`."""
+        parts = self._parts[path[:4]], self._parts[target[:4]]
+        os.rename(path[4:], target[4:], src_dir_fd=parts[0], dst_dir_fd=parts[1])
 
     def born(self, path: bytes) -> int | None:
         """When the file at a path was made, nanoseconds since 1970; None if that is not known."""
@@ -159,9 +215,9 @@ def _remove_abandoned(tmp: int, name: str, now: float) -> None:
 
 
 @contextmanager
-def opened(path: bytes) -> Iterator[Folder]:
+def opened(path: bytes, parent: bytes | None = None) -> Iterator[Folder]:
     """The open directories of the Maildir at `path`, for a while. Raises as `open_maildir` does."""
-    folder = Folder(open_maildir(path))
+    folder = Folder(open_maildir(path, parent))
     try:
         yield folder
     finally:

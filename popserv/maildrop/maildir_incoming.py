@@ -51,21 +51,49 @@ class IsDraft(Protocol):
         """Leave nothing behind; does nothing to what has been published. Never raises."""
 
 
+def mark_folder(path: bytes) -> None:
+    """Say in the Maildir++ way that this Maildir is a folder of another. Blocks; raises `OSError`."""
+    mark = os.path.join(path, b"maildirfolder")
+    descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        if os.geteuid() == 0:
+            above = os.stat(path)
+            os.fchown(descriptor, above.st_uid, above.st_gid)
+    finally:
+        os.close(descriptor)
+
+
+def _make_parent(path: bytes) -> None:
+    """Make sure that the Maildir at `path` is there, and one to deliver to. Raises `StoreBroken` and `OSError`."""
+    try:
+        os.close(open_maildir(path))
+    except FileNotFoundError:
+        make_maildir(path)
+
+
 class Draft:
     """The file in tmp. Everything here blocks and raises `OSError`, and `StoreBroken` at the beginning.
 
     One descriptor is all that it keeps open, since a transaction may have many of them.
     """
 
-    def __init__(self, maildir: bytes, name: bytes) -> None:
-        """Begin a message that will be called `name`; makes the Maildir if there is none."""
+    def __init__(self, maildir: bytes, name: bytes, parent: bytes | None = None) -> None:
+        """Begin a message that will be called `name`; makes the Maildir if there is none.
+
+        `parent` is the Maildir that this one is a folder of.
+        """
         self._maildir = maildir
+        self._parent = parent
         self._name = name
         self._file = -1
         try:
             self._begin()
         except FileNotFoundError:
+            if parent is not None:
+                _make_parent(parent)
             make_maildir(maildir)
+            if parent is not None:
+                mark_folder(maildir)
             self._begin()
 
     def _begin(self) -> None:
@@ -134,7 +162,7 @@ class Draft:
     def _parts(self) -> Iterator[tuple[int, int]]:
         """Descriptors of tmp and new, for a while."""
         with ExitStack() as opened:
-            folder = open_maildir(self._maildir)
+            folder = open_maildir(self._maildir, self._parent)
             opened.callback(os.close, folder)
             descriptors = []
             for part in _PARTS[:2]:

@@ -2,49 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from typing import Literal, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IMaildrop, IMessage
+from popserv.interfaces import IMaildrop, IMessage, INotesRetrievals, IReadyListings
+from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
-from popserv.maildrop.maildir_folder import unique_part
 from popserv.maildrop.maildir_reader import MaildirReader, Source
 from popserv.maildrop.maildir_remove import remove
+from popserv.maildrop.maildir_seen import mark_seen
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.uidl import from_name
+
+T = TypeVar("T")
 
 
-@implementer(IMaildrop)
+@implementer(IMaildrop, INotesRetrievals, IReadyListings)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
-    __slots__ = ("_closed", "_lock", "_source", "_update", "_waiting", "count", "octets", "total")
+    __slots__ = (
+        "_closed",
+        "_lock",
+        "_note_seen",
+        "_seen",
+        "_source",
+        "_update",
+        "_waiting",
+        "count",
+        "octets",
+        "total",
+    )
 
-    def __init__(self, source: Source, lock: SessionLock | None) -> None:
-        """Takes `lock` over; None if sessions do not exclude each other, or if there is no Maildir."""
+    def __init__(self, source: Source, lock: SessionLock | None, *, note_seen: bool = False) -> None:
+        """Takes `lock` over; None if sessions do not exclude each other, or if there is no Maildir. With `note_seen`
+        the messages that were retrieved are marked as seen when the session ends."""
         self._source = source
         self._lock = lock
         self._closed = False
         self._update = False
+        self._note_seen = note_seen
+        self._seen: set[int] = set()
         self._waiting: list[Deferred[None]] = []
         self.octets = source.snapshot.octets
-        self.count = len(self.octets)
-        self.total = sum(self.octets)
+        self.count = source.snapshot.layout.count
+        self.total = source.snapshot.layout.total
 
     @property
-    def skipped(self) -> list[tuple[bytes, str]]:
+    def skipped(self) -> Sequence[tuple[bytes, str]]:
         """Paths in the Maildir that are no messages, and why."""
         return self._source.snapshot.skipped
 
     def uidl(self, index: int) -> bytes:
-        snapshot = self._source.snapshot
-        return snapshot.unique_ids.get(index) or from_name(unique_part(snapshot.paths[index]))
+        return self._source.snapshot.unique_id(index)
 
     def message(self, index: int) -> IMessage:
         return MaildirMessage(self._source, index)
+
+    def listing(self, keyword: Literal["LIST", "UIDL"]) -> ListingReader:
+        return ListingReader(*self._source.snapshot.listing(keyword), self._source.disk)
 
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         if self._closed:
@@ -53,23 +72,38 @@ class MaildirMaildrop:
             return succeed(0)
         self._update = True
         source = self._source
-        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted), source.sizes)
+        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted))
         return shielded(work.addBoth(self._updated))
 
-    def _updated(self, result: int) -> int:
+    def retrieved(self, index: int) -> None:
+        if self._note_seen:
+            self._seen.add(index)
+
+    def _updated(self, result: T) -> T:
         self._update = False
         if self._closed:
-            self._release()
+            self._finish()
         return result
 
     def close(self) -> Deferred[None]:
         self._closed = True
         if not self._update:
-            self._release()
+            self._finish()
+        if not self._update:
             return succeed(None)
         released: Deferred[None] = Deferred()
         self._waiting.append(released)
         return released
+
+    def _finish(self) -> None:
+        """The last thing to do in the Maildir; then the lock is released."""
+        seen, self._seen = sorted(self._seen), set()
+        if not seen:
+            self._release()
+            return
+        self._update = True
+        source = self._source
+        source.disk.run(mark_seen, source.path, source.snapshot, seen).addBoth(self._updated)
 
     def _release(self) -> None:
         if self._lock is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import Literal
 
 import attrs
@@ -15,15 +16,15 @@ from twisted.internet.defer import Deferred, execute, fail, succeed
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from popserv.errors import MessageVanished, StoreUnavailable
+from popserv.errors import MessageVanished, StoreBroken, StoreUnavailable
 from popserv.interfaces import IMessageReader
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import opened
-from popserv.maildrop.maildir_scan import CHUNK
+from popserv.maildrop.maildir_scan import CHUNK, read_measured
 from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import open_cached, read_cached
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.sizes import Sizes
 from popserv.pools import Pool
 from popserv.wire.octets import Normaliser
 
@@ -41,13 +42,15 @@ class Source:
     path: bytes
     """Of the Maildir."""
     snapshot: Snapshot
-    sizes: Sizes
+    taker: Taker
     disk: Pool
+    writable: bool
+    """The index may be removed."""
     io: Io
     """Reads outside the pool get what is at hand ("auto"), do not happen ("threads") or may block ("inline")."""
 
     def file_path(self, index: int) -> bytes:
-        return self.path + b"/" + self.snapshot.paths[index]
+        return self.path + b"/" + self.snapshot.files.paths[index]
 
     def open(self, index: int) -> int:
         """A descriptor of this very message, wherever it is by now. Blocks.
@@ -74,17 +77,44 @@ class Source:
             if error.errno in _RENAMED:
                 return None
             raise
-        if self.unchanged(index, descriptor):
-            return descriptor
+        try:
+            if self._is_as_counted(index, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
         return None
+
+    def _is_as_counted(self, index: int, descriptor: int) -> bool:
+        """Whether this is the message; raises `StoreUnavailable` if it is, and something else stands in it.
+
+        An index is believed in what it says of a file as long as the names in its directory stay the same. So it is
+        here that a file is found to have been written to.
+        """
+        found = os.fstat(descriptor)
+        if not self.snapshot.is_file(index, found):
+            if self.snapshot.is_inode(index, found):
+                raise self._distrusted()
+            return False
+        if not self.snapshot.is_untouched(index, found):
+            # A new name is enough for that, so it is counted again; for who set back its mtime.
+            if read_measured(descriptor, found.st_size) != self.snapshot.measured(index):
+                raise self._distrusted()
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+    def untouched(self, index: int, descriptor: int) -> bool:
+        """As `unchanged`, and neither its name nor anything else of it has changed."""
+        found = os.fstat(descriptor)
+        return self.snapshot.is_file(index, found) and self.snapshot.is_untouched(index, found)
 
     def unchanged(self, index: int, descriptor: int) -> bool:
         """Whether this is the file that was measured, and nothing has been written to it since."""
         return self.snapshot.is_file(index, os.fstat(descriptor))
 
     def read(self, index: int, descriptor: int, octets: int, position: int) -> tuple[int, bytes]:
-        """Up to `octets` stored octets at `position`, and the descriptor, which is opened if it is negative. Blocks.
+        """About `octets` stored octets at `position`, and the descriptor, which is opened if it is negative. Blocks.
 
         Raises `MessageVanished` and `StoreUnavailable`; a descriptor that was opened here is closed then.
         """
@@ -92,8 +122,9 @@ class Source:
         if not was_open:
             descriptor = self.open(index)
         try:
-            chunk = os.pread(descriptor, octets, position) if octets else b""
-            self.check(index, descriptor, octets, position, chunk)
+            want = self.want(index, octets, position)
+            chunk = os.pread(descriptor, want, position) if want else b""
+            self.check(index, descriptor, want, position, chunk)
         except BaseException as error:
             if not was_open:
                 os.close(descriptor)
@@ -102,17 +133,27 @@ class Source:
             raise
         return descriptor, chunk
 
+    def want(self, index: int, octets: int, position: int) -> int:
+        """How many stored octets to read for about so many. May block; raises `OSError`."""
+        return min(max(octets, 1), CHUNK, self.snapshot.files.sizes[index] - position)
+
     def check(self, index: int, descriptor: int, octets: int, position: int, chunk: bytes) -> None:
         """Look, before the last octets are let out, whether what was read is still the message. Raises as `read`."""
         ended_early = octets and not chunk
-        if not ended_early and position + len(chunk) < self.snapshot.sizes[index]:
+        if not ended_early and position + len(chunk) < self.snapshot.files.sizes[index]:
             return
         if ended_early or not self.unchanged(index, descriptor):
             raise MessageVanished()
 
-    def miscounted(self, index: int) -> StoreUnavailable:
-        """The error for a message that yields other octets than were counted, which the next session counts again."""
-        self.sizes.forget(self.snapshot.file(index))
+    def miscounted(self) -> StoreUnavailable:
+        """The error for a message that yields other octets than were counted. Does not block."""
+        self.disk.run(self._distrusted).addErrback(lambda _: None)
+        return StoreUnavailable()
+
+    def _distrusted(self) -> StoreUnavailable:
+        """The same; the next session counts again. Blocks. Never raises."""
+        with suppress(OSError, StoreBroken), opened(self.path) as folder:
+            self.taker.drop(folder, write=self.writable)
         return StoreUnavailable()
 
 
@@ -154,7 +195,7 @@ class MaildirReader:
             return self._fetched(self._fetch(octets))
         if self._source.io == "threads" or self._busy or not self._open_nowait():
             return None
-        want = self._want(octets)
+        want = self._source.want(self._index, octets, self._position)
         chunk = read_cached(self._descriptor, want, self._position) if want else b""
         if chunk is None:
             return None
@@ -181,20 +222,19 @@ class MaildirReader:
     def _open_nowait(self) -> bool:
         if self._descriptor >= 0:
             return True
+        if not self._source.snapshot.at_hand:
+            return False
         descriptor = open_cached(self._source.file_path(self._index))
         if descriptor is None:
             return False
-        if not self._source.unchanged(self._index, descriptor):
+        if not self._source.untouched(self._index, descriptor):
             os.close(descriptor)
             return False
         self._descriptor = descriptor
         return True
 
-    def _want(self, octets: int) -> int:
-        return min(max(octets, 1), CHUNK, self._source.snapshot.sizes[self._index] - self._position)
-
     def _fetch(self, octets: int) -> tuple[int, bytes]:
-        return self._source.read(self._index, self._descriptor, self._want(octets), self._position)
+        return self._source.read(self._index, self._descriptor, octets, self._position)
 
     def _fetched(self, fetched: tuple[int, bytes]) -> bytes:
         self._busy = False
@@ -215,10 +255,10 @@ class MaildirReader:
         self._position += len(chunk)
         octets = chunk if normaliser is None else normaliser.feed(chunk)
         self._yielded += len(octets)
-        if self._position == source.snapshot.sizes[self._index]:
+        if self._position == source.snapshot.files.sizes[self._index]:
             self._rest = b"" if normaliser is None else normaliser.finish()
             if self._yielded + len(self._rest) != source.snapshot.octets[self._index]:
-                raise source.miscounted(self._index)
+                raise source.miscounted()
             self._whole = True
         return octets
 

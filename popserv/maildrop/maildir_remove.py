@@ -11,7 +11,6 @@ from popserv.errors import StoreBroken
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, opened, unique_part
 from popserv.maildrop.maildir_snapshot import Snapshot
-from popserv.maildrop.sizes import Sizes
 from popserv.maildrop.uidmap import Mapping, UidMap
 
 log = Logger()
@@ -19,7 +18,7 @@ log = Logger()
 _ATTEMPTS = 8
 
 
-def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], sizes: Sizes) -> int:
+def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
     """Remove these messages from the Maildir at `path`: how many of them are still there, or may be. Blocks.
 
     A message that has been renamed is looked for, one that is gone counts as removed, and a file that has taken its
@@ -32,13 +31,10 @@ def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], sizes: Sizes
             if not _is_same(folder, snapshot):
                 log.error("Maildir {path!r} is not the one that was opened: nothing is removed", path=path)
                 return len(wanted)
-            left = _remove(folder, snapshot, wanted)
+            return _remove(folder, snapshot, wanted)
     except (OSError, StoreBroken) as error:
         log.error("Maildir {path!r} cannot be opened to remove messages: {error!s}", path=path, error=error)
         return len(wanted)
-    for index in wanted:
-        sizes.forget(snapshot.file(index))
-    return left
 
 
 def _is_same(folder: Folder, snapshot: Snapshot) -> bool:
@@ -48,10 +44,10 @@ def _is_same(folder: Folder, snapshot: Snapshot) -> bool:
 
 
 def _remove(folder: Folder, snapshot: Snapshot, wanted: list[int]) -> int:
-    mapped = [index for index in wanted if index in snapshot.unique_ids]
+    mapped = [index for index in wanted if snapshot.mapped(index)]
     if not mapped:
         return len(_Removal(folder, snapshot).run(wanted))
-    _retire(folder, [snapshot.unique_ids[index] for index in mapped])
+    _retire(folder, [snapshot.unique_id(index) for index in mapped])
     left = _Removal(folder, snapshot).run(wanted)
     _revive(folder, [snapshot.mapping(index) for index in mapped if index in left])
     return len(left)
@@ -95,7 +91,7 @@ class _Removal:
 
     def _is_astray(self, index: int) -> bool:
         """Remove a message, unless it is not where it was."""
-        path = self._snapshot.paths[index]
+        path = self._snapshot.files.paths[index]
         try:
             status = self._folder.stat(path)
             if status is None or not self._snapshot.is_file(index, status):
@@ -114,7 +110,7 @@ class _Removal:
         """These are gone, except for those whose names other files have now."""
         if not strays:
             return
-        paths, lost = self._snapshot.paths, set(strays)
+        paths, lost = self._snapshot.files.paths, set(strays)
         unknown = set(self._folder.paths()).difference([path for index, path in enumerate(paths) if index not in lost])
         names = {unique_part(path) for path in unknown}
         for index in strays:

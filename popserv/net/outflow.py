@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 
-from popserv.interfaces import IMessage
+from popserv.interfaces import IMessage, IMessageReader, IReadyListings
 from popserv.wire.dotstuff import DotStuffer, TopCutter
 from popserv.wire.replies import TERMINATOR
 
@@ -86,6 +86,40 @@ class ListingBody:
 
     def close(self) -> None:
         self._blocks = iter(())
+
+
+class ReadyListingBody:
+    """A listing whose lines the maildrop has at hand."""
+
+    __slots__ = ("_frame", "_reader", "octets")
+
+    def __init__(self, blocks: Iterator[bytes], lines: IMessageReader) -> None:
+        """Of `blocks` the first is sent before the lines, the terminator behind them, the rest not."""
+        self._frame = [next(blocks), TERMINATOR]
+        self._reader = lines
+        self.octets = 0
+
+    def next_nowait(self, most: int) -> bytes | None:
+        chunk = b"" if len(self._frame) != 1 else self._reader.read_nowait(most)
+        return None if chunk is None else self._framed(chunk)
+
+    def next(self, most: int) -> Deferred[bytes]:
+        if len(self._frame) != 1:
+            return succeed(self._framed(b""))
+        return self._reader.read(most).addCallback(self._framed)
+
+    def _framed(self, chunk: bytes) -> bytes:
+        return chunk or (self._frame.pop(0) if self._frame else b"")
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def listing_body(blocks: Iterator[bytes], whole: Literal["LIST", "UIDL"] | None, maildrop: Any) -> Body:
+    """The listing as `blocks` make it, or, if it is a `whole` one and the maildrop has it at hand, from there."""
+    if whole is not None and IReadyListings.providedBy(maildrop):
+        return ReadyListingBody(blocks, maildrop.listing(whole))
+    return ListingBody(blocks)
 
 
 class Outflow:

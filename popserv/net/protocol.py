@@ -14,13 +14,14 @@ from zope.interface import implementer
 
 from popserv.auth.login import Peer
 from popserv.errors import PopError, SystemTrouble
+from popserv.interfaces import INotesRetrievals
 from popserv.net import tls
 from popserv.net.channel import Channel
 from popserv.net.connection import Connection
 from popserv.net.ending import unsent
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
-from popserv.net.outflow import Body, ListingBody, MessageBody, Outflow
+from popserv.net.outflow import Body, MessageBody, Outflow, listing_body
 from popserv.net.performer import Performer
 from popserv.net.timeouts import Timeouts
 from popserv.session.capabilities import NOTHING, Offer
@@ -237,14 +238,14 @@ class POP3Server(Connection):
             if isinstance(effect, SendMessage):
                 body = MessageBody(self._session.maildrop.message(effect.index), effect.lines)
             else:
-                body = ListingBody(effect.blocks)
+                body = listing_body(effect.blocks, effect.whole, self._session.maildrop)
             whole = self._outflow.at_hand(body, header, out, self._limits.turn_octets)
         except Exception:
             # Whatever is in `out`: nothing has left.
             self._send_failed(Failure(), started=False)  # type: ignore[no-untyped-call]
             return
         if whole:
-            self._session.sent(effect, body.octets)
+            self._note_sent(effect, body)
             self._replied(b"".join(out))
             return
         if out:
@@ -257,8 +258,14 @@ class POP3Server(Connection):
         )
 
     def _sent(self, effect: SendMessage | SendListing, body: Body) -> None:
-        self._session.sent(effect, body.octets)
+        self._note_sent(effect, body)
         self._replied(b"")
+
+    def _note_sent(self, effect: SendMessage | SendListing, body: Body) -> None:
+        self._session.sent(effect, body.octets)
+        maildrop = self._session.maildrop
+        if isinstance(effect, SendMessage) and effect.lines is None and INotesRetrievals.providedBy(maildrop):
+            maildrop.retrieved(effect.index)
 
     def _send_failed(self, failure: Failure, started: bool) -> None:
         if self._gone:

@@ -7,7 +7,7 @@ and gets the reply in exchange; until then the session takes no line.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -62,9 +62,11 @@ class SendMessage:
 
 @attrs.frozen
 class SendListing:
-    """A long listing: blocks of ready wire text, the terminator among them. Outcome: `Session.sent`."""
+    """A long listing: blocks of ready wire text, header first, terminator last. Outcome: `Session.sent`."""
 
     blocks: Iterator[bytes]
+    whole: Literal["LIST", "UIDL"] | None = None
+    """What lies between is this for every message of the maildrop, which may have it at hand."""
 
 
 @attrs.frozen

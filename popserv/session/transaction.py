@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from popserv.errors import BadSyntax, ReadOnly
 from popserv.session.commands import Command
@@ -31,7 +31,7 @@ def list_(session: Session, argument: bytes | None) -> Reply:
     octets = session.maildrop.octets
     if argument is None:
         header = ok(f"{session.marks.count} messages ({session.marks.octets} octets)")
-        return _listing(session, header, lambda index: b"%d %d\r\n" % (index + 1, octets[index]))
+        return _listing(session, "LIST", header, lambda index: b"%d %d\r\n" % (index + 1, octets[index]))
     index = _index(session, argument)
     return b"+OK %d %d\r\n" % (index + 1, octets[index])
 
@@ -40,7 +40,7 @@ def uidl(session: Session, argument: bytes | None) -> Reply:
     unique_id = session.maildrop.uidl
     if argument is None:
         header = ok("unique-id listing follows")
-        return _listing(session, header, lambda index: b"%d %b\r\n" % (index + 1, unique_id(index)))
+        return _listing(session, "UIDL", header, lambda index: b"%d %b\r\n" % (index + 1, unique_id(index)))
     index = _index(session, argument)
     return b"+OK %d %b\r\n" % (index + 1, unique_id(index))
 
@@ -93,13 +93,13 @@ def _index(session: Session, argument: bytes) -> int:
     return index
 
 
-def _listing(session: Session, header: bytes, line: Callable[[int], bytes]) -> Reply:
+def _listing(session: Session, keyword: Literal["LIST", "UIDL"], header: bytes, line: Callable[[int], bytes]) -> Reply:
     deleted = session.marks.deleted
     count = session.maildrop.count
     if count <= BLOCK:
         return header + b"".join([line(index) for index in range(count) if index not in deleted]) + TERMINATOR
     # No line can begin with a dot: there is nothing to stuff.
-    return SendListing(_blocks(header, count, deleted, line))
+    return SendListing(_blocks(header, count, deleted, line), None if deleted else keyword)
 
 
 def _blocks(header: bytes, count: int, deleted: set[int], line: Callable[[int], bytes]) -> Iterator[bytes]:

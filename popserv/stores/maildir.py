@@ -33,20 +33,20 @@ from popserv.interfaces import (
     IReadOnlyStore,
     IStores,
 )
+from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
-from popserv.maildrop.locks import SessionLock, take
-from popserv.maildrop.maildir_folder import Folder, opened
+from popserv.maildrop.locks import take
+from popserv.maildrop.maildir_folder import Folder, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
 from popserv.maildrop.maildir_names import NewNames
 from popserv.maildrop.maildir_reader import Io, Source
-from popserv.maildrop.maildir_scan import Identify, take_snapshot
 from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.shield import shielded
-from popserv.maildrop.sizes import SizeCache, Sizes
 from popserv.pools import Pool
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -62,6 +62,8 @@ class Options:
     shared: bool = False
     """The administrator's word that flock works between all hosts that use these Maildirs; without it a Maildir on a
     network file system is refused."""
+    seen: bool = False
+    """Messages that RETR has sent get the Maildir flag S when the session ends, and move from new to cur."""
     io: Io = "auto"
     """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
     always at once, even if everybody waits for the disk."""
@@ -83,19 +85,19 @@ class MaildirStore:
         hostname: str = "localhost",
         path: Callable[[str], Path] = Path,
         exclusive: bool = True,
-        sizes: Sizes | None = None,
         networked: Callable[[int], bool] = on_network,
+        boot: bytes | None = None,
     ) -> None:
-        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `sizes` remembers what was
-        measured, `networked` tells of a descriptor whether it lies on a network file system. `clock` gives the wall
-        clock's time."""
+        """`path` makes a path absolute, `exclusive` says that sessions take a lock, `networked` tells of a descriptor
+        whether it lies on a network file system, `boot` says which start of the system this is. `clock` gives the
+        wall clock's time."""
         self._place = place
         self._disk = disk
         self._clock = clock
         self._options = options
         self._path = path
         self._exclusive = exclusive
-        self.sizes: Sizes = SizeCache() if sizes is None else sizes
+        self._taker = Taker(boot_id() if boot is None else boot, clock.seconds)
         self._networked = networked
         self._names = NewNames(hostname, clock.seconds)
 
@@ -107,55 +109,56 @@ class MaildirStore:
 
     def _begin_session(self, account: IAccount, folder: bytes, read_only: bool) -> Deferred[IMaildrop]:
         try:
-            path = self._maildir(account, folder)
+            place = self._place_of(account)
+            path = folder_path(place, folder)
         except StoreBroken as error:
             return fail(error)
-        work = self._disk.run(self._open, path, read_only).addCallbacks(
+        parent = None if path == place else place
+        work = self._disk.run(self._open, path, parent, read_only).addCallbacks(
             partial(self._opened, account.name), partial(self._not_opened, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         try:
-            path = self._maildir(account, folder)
+            place = self._place_of(account)
+            path = folder_path(place, folder)
         except StoreBroken as error:
             return fail(DeliveryError(error.text))
-        work = self._disk.run(Draft, path, self._names.next())
+        work = self._disk.run(Draft, path, self._names.next(), None if path == place else place)
         return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
 
-    def _maildir(self, account: IAccount, folder: bytes) -> bytes:
-        if folder != b"INBOX":
-            raise StoreBroken("this store has no other folder than INBOX")
+    def _place_of(self, account: IAccount) -> bytes:
         path = self._path(place_of(account, self._place))
         if not path.is_absolute():
             raise StoreBroken("the location of this maildrop is no absolute path")
         return os.fsencode(path)
 
-    def _open(self, path: bytes, read_only: bool) -> MaildirMaildrop:
+    def _open(self, path: bytes, parent: bytes | None, read_only: bool) -> MaildirMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
         try:
-            with opened(path) as folder:
-                io = self._io(folder)
-                if read_only:
-                    return self._maildrop(path, self._snapshot(folder, recognise), io, None)
-                lock = take(folder.maildir, self._clock.seconds()) if self._exclusive else None
+            with opened(path, parent) as folder:
+                networked = self._networked(folder.maildir)
+                io = self._io(networked)
+                lock = None
+                if self._exclusive and not read_only:
+                    lock = take(folder.maildir, self._clock.seconds())
                 try:
-                    snapshot = self._snapshot(folder, identify)
-                    folder.sweep(self._clock.seconds())
+                    snapshot = self._snapshot(folder, read_only=read_only, trust=not networked)
+                    if not read_only:
+                        folder.sweep(self._clock.seconds())
                 except BaseException:
                     if lock is not None:
                         lock.release()
                     raise
         except FileNotFoundError:
-            return self._maildrop(path, Snapshot(), "auto", None)
-        return self._maildrop(path, snapshot, io, lock)
+            return MaildirMaildrop(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
+        source = Source(path, snapshot, self._taker, self._disk, not read_only, io)
+        return MaildirMaildrop(source, lock, note_seen=self._options.seen and not read_only)
 
-    def _maildrop(self, path: bytes, snapshot: Snapshot, io: Io, lock: SessionLock | None) -> MaildirMaildrop:
-        return MaildirMaildrop(Source(path, snapshot, self.sizes, self._disk, io), lock)
-
-    def _io(self, folder: Folder) -> Io:
+    def _io(self, networked: bool) -> Io:
         """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""
-        if not self._networked(folder.maildir):
+        if not networked:
             return self._options.io
         if self._exclusive and not self._options.shared:
             self.log.error(
@@ -165,13 +168,14 @@ class MaildirStore:
             raise StoreBroken()
         return "threads" if self._options.io == "auto" else self._options.io
 
-    def _snapshot(self, folder: Folder, identify: Identify) -> Snapshot:
+    def _snapshot(self, folder: Folder, *, read_only: bool, trust: bool) -> Snapshot:
+        ids = recognise if read_only else identify
         try:
-            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+            return self._taker.take(folder, ids, trust=trust, write=not read_only)
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
-            return take_snapshot(folder, self.sizes, identify, self._clock.seconds)
+            return self._taker.take(folder, ids, trust=trust, write=not read_only)
 
     def _opened(self, name: str, maildrop: MaildirMaildrop) -> IMaildrop:
         skipped = maildrop.skipped

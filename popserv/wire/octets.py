@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from popserv.wire.dot_lines import has_dot_line
+
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -68,7 +70,7 @@ class Scanner:
         self._octets += len(chunk) + bare
         self.crlf = self.crlf and not bare
         if not self.needs_stuffing:
-            self.needs_stuffing = b"\n." in chunk or (self._last == b"\n" and chunk.startswith(b"."))
+            self.needs_stuffing = has_dot_line(chunk) or (self._last == b"\n" and chunk.startswith(b"."))
         self._last = chunk[-1:]
 
     @property
@@ -93,6 +95,12 @@ def to_crlf(stored: bytes) -> bytes:
 
 def measure(stored: bytes) -> tuple[int, bool, bool]:
     """Octets, `crlf` and `needs_stuffing` of a whole stored message."""
-    scanner = Scanner()
-    scanner.feed(stored)
-    return scanner.finish(), scanner.crlf, scanner.needs_stuffing
+    if not stored:
+        return 0, True, False
+    bare = stored.count(b"\n")
+    if b"\r" in stored:
+        bare -= stored.count(b"\r\n")
+    needs_stuffing = has_dot_line(stored) or stored.startswith(b".")
+    if stored.endswith(b"\n"):
+        return len(stored) + bare, not bare, needs_stuffing
+    return len(stored) + bare + 2, False, needs_stuffing

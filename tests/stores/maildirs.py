@@ -41,7 +41,7 @@ class MaildirTestCase(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.store = self.make_store()
 
-    def make_store(self, disk=None, exclusive=True, networked=on_network, **options):
+    def make_store(self, disk=None, exclusive=True, networked=on_network, boot=None, **options):
         """A store without anything in memory, as after a restart."""
         return MaildirStore(
             str(self.root / "{user}"),
@@ -50,6 +50,7 @@ class MaildirTestCase(SynchronousTestCase):
             options=Options(**options),
             exclusive=exclusive,
             networked=networked,
+            boot=boot,
         )
 
     def put(self, name, octets=b"Subject: a\n\nbody\n", part="cur"):

@@ -7,6 +7,8 @@ import random
 import threading
 import time
 
+from twisted.internet.task import Clock
+
 from tests.stores.maildirs import FRED, MaildirTestCase
 
 
@@ -69,3 +71,17 @@ class TestMovers(MaildirTestCase):
             self.close(maildrop)
             sessions += 1
         self.assertGreater(sessions, 10)
+
+
+class WallClock(Clock):
+    """As the clock of a server: the times of directories that change all the time are believed and are not."""
+
+    def seconds(self):
+        return time.time()
+
+
+class TestMoversByTheWallClock(TestMovers):
+    def setUp(self):
+        super().setUp()
+        self.clock = WallClock()
+        self.store = self.make_store()

@@ -10,9 +10,8 @@ from unittest import SkipTest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popserv.errors import StoreBroken
-from popserv.maildrop.maildir_folder import unique_part
-from popserv.maildrop.sizes import SizeCache
+from popserv.errors import StoreBroken, StoreUnavailable
+from popserv.maildrop.maildir_folder import Folder, unique_part
 from popserv.maildrop.uidl import from_name, is_unique_id
 from popserv.pools import InlinePool
 from popserv.stores.maildir import MaildirStore
@@ -79,16 +78,16 @@ class TestEntries(MaildirTestCase):
         moves = [("new", "1.a", "cur", "1.a:2,"), ("cur", "2.b:2,", "cur", "2.b:2,S")]
         self.put("1.a", part="new")
         self.put("2.b:2,")
-        listdir = os.listdir
+        listing = Folder.listing
 
-        def listing(descriptor):
-            names = listdir(descriptor)
+        def interrupted(folder, part):
+            names = listing(folder, part)
             if moves:
                 source, old, target, new = moves.pop(0)
                 (self.maildir / source / old).rename(self.maildir / target / new)
             return names
 
-        self.patch(os, "listdir", listing)
+        self.patch(Folder, "listing", interrupted)
         maildrop = self.open()
         self.assertEqual(moves, [])
         self.assertEqual([maildrop.uidl(index) for index in range(maildrop.count)], [b"1.a", b"2.b"])
@@ -166,15 +165,6 @@ class TestSizes(MaildirTestCase):
         os.utime(path, ns=(1, 1))
         self.assertEqual(list(self.open().octets), [6])
 
-    def test_the_cache_is_bounded(self):
-        cache = SizeCache(most=3)
-        files = [(1, inode, 0, 0, 0, -1) for inode in range(5)]
-        cache.remember([(file, (file[1], True, False)) for file in files])
-        self.assertEqual([cache.get(file) is not None for file in files], [False, False, True, True, True])
-        self.assertEqual(cache.get(files[4]), (4, True, False))
-        cache.forget(files[4])
-        self.assertIsNone(cache.get(files[4]))
-
     def test_P3_009_a_new_file_is_not_taken_for_one_that_had_its_inode(self):
         path = self.put("1.a", b"Subject: x\r\n\r\nabcdef\r\n")
         os.utime(path, (1_000_000_000, 1_000_000_000))
@@ -197,6 +187,10 @@ class TestSizes(MaildirTestCase):
             file.write(b"Subject: x\r\n\r\nabc\n\n\n\n\n")
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         self.assertEqual(os.stat(path).st_size, status.st_size)
+        maildrop = self.open()
+        self.assertIsNone(maildrop.message(0).open().read_nowait(100))
+        self.failureResultOf(maildrop.message(0).open().read(100), StoreUnavailable)
+        self.close(maildrop)
         self.assertEqual(list(self.open().octets), [len(b"Subject: x\r\n\r\nabc\r\n\r\n\r\n\r\n\r\n")])
 
     def test_a_hollow_file_is_skipped_and_does_not_keep_anybody_waiting(self):

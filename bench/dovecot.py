@@ -1,0 +1,98 @@
+"""Debian's Dovecot for the benchmarks: by hand, in a folder of its own, tuned as far as it goes."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from peer import connect, free_port
+
+CONFIGURATION = """\
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/dovecot.log
+instance_name = bench
+protocols = pop3
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_cache_size = 10M
+auth_cache_ttl = 1 hour
+mail_location = maildir:{maildir}
+mail_uid = nobody
+mail_gid = nogroup
+first_valid_uid = 1
+mail_fsync = never
+maildir_very_dirty_syncs = yes
+pop3_fast_size_lookups = {fast}
+pop3_lock_session = no
+mailbox_list_index = no
+service pop3-login {{
+  service_count = 0
+  process_min_avail = 1
+  chroot =
+  inet_listener pop3 {{
+    port = {port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service pop3 {{
+  service_count = 0
+  client_limit = 100
+  process_limit = 1
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  process_limit = 1
+}}
+passdb {{
+  driver = static
+  args = password=secret
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home={directory}/home
+}}
+"""
+
+
+def is_there() -> bool:
+    return shutil.which("dovecot", path="/usr/sbin:/usr/bin") is not None
+
+
+@contextmanager
+def running(directory: Path, maildir: Path, fast: bool) -> Iterator[tuple[int, int]]:
+    """Its port and process id. `fast` says that sizes need not be those of RFC 1939."""
+    port = free_port()
+    for name in ("run", "state", "home"):
+        (directory / name).mkdir(mode=0o755, exist_ok=True)
+    config = directory / f"dovecot-{port}.conf"
+    config.write_text(
+        CONFIGURATION.format(directory=directory, maildir=maildir, port=port, fast="yes" if fast else "no")
+    )
+    dovecot = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(config)], stdin=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError):
+                connect(port).close()
+                break
+            time.sleep(0.05)
+        yield port, dovecot.pid
+    finally:
+        dovecot.terminate()
+        dovecot.wait(20)
+
+
+def forget(maildir: Path) -> None:
+    """Remove all that it keeps beside the messages."""
+    for path in maildir.glob("dovecot*"):
+        path.unlink()
