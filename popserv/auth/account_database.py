@@ -198,13 +198,24 @@ class Database:
         with self.transaction("read") as connection:
             return read_verifiers(connection, name)
 
+    def _make(self) -> None:
+        """Raises `OSError`."""
+        descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        try:
+            if os.geteuid() == 0:
+                # Made by an administrator, it is still for whoever serves it.
+                owner = os.stat(self.path.absolute().parent)
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        finally:
+            os.close(descriptor)
+
     @contextmanager
     def transaction(self, purpose: Literal["read", "write", "create"]) -> Iterator[sqlite3.Connection]:
         """A transaction at the newest schema: committed at the end, rolled back on an exception."""
         try:
             if purpose == "create":
                 with suppress(FileExistsError):
-                    os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+                    self._make()
             uri = f"{self.path.absolute().as_uri()}?mode=rw"
             with closing(sqlite3.connect(uri, timeout=LOCK_SECONDS, isolation_level=None, uri=True)) as connection:
                 connection.execute("PRAGMA foreign_keys = ON")

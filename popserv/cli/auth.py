@@ -40,7 +40,7 @@ def test(user: str, mechanism: str, password_file: Path | None, password_stdin: 
     Ends with 0 if the login would succeed, with 1 if not.
     """
     config = read_config(config_file, serving=False)
-    secret = read_password(password_file, password_stdin)
+    secret = read_password(password_file, password_stdin, twice=False)
     outcome = _rehearse(config, user.encode("utf-8", "surrogateescape"), secret, mechanism.lower())
     for checker, answer in outcome.trail.answers:
         click.echo(f"{checker}: {answer}")

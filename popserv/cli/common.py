@@ -86,18 +86,29 @@ def password_options(command: F) -> F:
     return from_file(from_stdin(command))
 
 
-def read_password(password_file: Path | None, password_stdin: bool) -> bytes:
-    """The password: from the file, from standard input, or asked for twice at a terminal."""
+def at_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def read_password(password_file: Path | None, password_stdin: bool, *, twice: bool = True) -> bytes:
+    """The password: from the file, from standard input, or asked for at a terminal, `twice` if it is a new one."""
     if password_file is not None and password_stdin:
         raise click.UsageError("--password-file and --password-stdin exclude each other")
     if password_file is not None:
         return first_line(password_file)
     if password_stdin:
+        if sys.stdin is None:
+            raise Failed(["standard input: it is closed"])
         return _password(sys.stdin.buffer.readline(), "standard input")
-    if not sys.stdin.isatty():
+    if not at_terminal():
         raise click.UsageError("no terminal to ask at: use --password-file or --password-stdin")
-    typed: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
-    return typed.encode("utf-8")
+    again = "Again" if twice else False
+    try:
+        typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=again, err=True)
+        return typed.encode("utf-8")
+    except UnicodeError:
+        raise Failed(["this password is no UTF-8"]) from None
 
 
 def first_line(file: Path) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from popserv.cli.common import Failed, config_option, password_options, read_password
+from popserv.cli.common import Failed, at_terminal, config_option, password_options, read_password
 
 
 @click.command()
@@ -22,7 +21,7 @@ def pw(scheme: str, password_file: Path | None, password_stdin: bool, config_fil
     from popserv.auth.names import InvalidName
     from popserv.auth.passwords import UnusableHash, hash_password
 
-    piped = password_file is None and not sys.stdin.isatty()
+    piped = password_file is None and not at_terminal()
     password = read_password(password_file, password_stdin or piped)
     try:
         click.echo(hash_password(password, scheme))

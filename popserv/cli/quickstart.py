@@ -112,7 +112,7 @@ def _explain(place: Place, name: str, password: bytes | None) -> None:
     from popserv.service.quickstart import ports_of
 
     port = ports_of(read_config(place.configuration))["pop3s"]
-    known = password if password is not None else _chosen(place)
+    known = password if password is not None else _chosen(place, name)
     secret = None if known is None else known.decode("utf-8", "surrogateescape")
     cafile = str(place.certificate)
     login = name if secret is None else f"{name}:{secret}"
@@ -130,8 +130,14 @@ def _explain(place: Place, name: str, password: bytes | None) -> None:
     click.echo(f"\nMail program: POP3, server localhost, port {port}, SSL/TLS, normal password, user {name}")
 
 
-def _chosen(place: Place) -> bytes | None:
-    return first_line(place.password) if place.password.exists() else None
+def _chosen(place: Place, name: str) -> bytes | None:
+    """The password that we made, if it is still that of this account."""
+    from popserv.service.quickstart import has_password
+
+    if not place.password.exists():
+        return None
+    chosen = first_line(place.password)
+    return chosen if has_password(place, name, chosen) else None
 
 
 def _quote(text: str, always: bool = False) -> str:

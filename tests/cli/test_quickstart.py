@@ -92,6 +92,16 @@ def test_run_again_it_keeps_everything(made: tuple[Path, Result]) -> None:
     assert contents(directory) == before
 
 
+def test_a_password_that_is_not_the_one_any_more_is_not_printed(tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    chosen = quickstart(directory, *FREE).output.split("password: ")[1].split()[0]
+    Database(directory / "accounts.db").passwd("demo", b"another")
+    again = quickstart(directory, *FREE)
+    assert again.exit_code == 0
+    assert chosen not in again.output
+    assert "-u 'demo' pop3s:" in again.output
+
+
 def test_options_that_differ_from_the_file_are_errors(made: tuple[Path, Result], tmp_path: Path) -> None:
     directory, _result = made
     before = contents(directory)

@@ -126,6 +126,23 @@ def test_a_terminal_is_asked_twice(config: Path, answers: list[bytes]) -> None:
     assert verify(stored(config, "fred"), answers[-1])
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files for others")
+def test_a_database_that_root_makes_is_for_who_has_the_folder(config: Path) -> None:
+    os.chown(config.parent, 12345, 23456)
+    add(config, "fred")
+    found = (config.parent / "accounts.db").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 23456, 0o600)
+
+
+@pytest.mark.parametrize("verb", [["pw"], ["user", "add", "fred"], ["auth", "test", "fred"]])
+def test_a_password_cannot_be_asked_for_where_standard_input_is_closed(config: Path, verb: list[str]) -> None:
+    for more in ([], ["--password-stdin"]):
+        shell = ["sh", "-c", '"$@" <&-', "sh", *POPSERV, *verb, "--config", str(config), *more]
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=30)
+        assert done.returncode in (1, 2)
+        assert "Traceback" not in done.stderr
+
+
 def test_pw_prints_one_line() -> None:
     result = invoke("pw", given="a quiet word\n")
     assert result.exit_code == 0
