@@ -72,10 +72,6 @@ class Known:
             yield row
             row += 1
 
-    def has(self, unique: bytes) -> bool:
-        """Whether there are rows of this name."""
-        return self.index is not None and any(True for _ in self.named(unique))
-
     def same(self, entry: Entry) -> int | None:
         """The row of this very file, whatever its flags were."""
         files = self.snapshot.files
@@ -170,7 +166,7 @@ class Surveyor:
 
     def _renamed(self, path: bytes) -> Entry | None:
         """What is known of it, if it is a message of the index under a new name."""
-        if not self._known.has(unique_part(path)):
+        if self._known.index is None or not any(True for _ in self._known.named(unique_part(path))):
             return None
         found = self._folder.stat(path)
         if found is None:
@@ -193,11 +189,11 @@ class Surveyor:
 
 def without_former_names(folder: Folder, entries: list[Entry]) -> list[Entry]:
     """Each name of a file once, and none that it had while the directories were read and has no more."""
+    if len({entry.inode for entry in entries}) == len(entries):
+        return entries
     sightings: dict[tuple[bytes, int], list[Entry]] = {}
     for entry in entries:
         sightings.setdefault((entry.unique, entry.inode), []).append(entry)
-    if len(sightings) == len(entries):
-        return entries
     return [entry for seen in sightings.values() for entry in (seen if len(seen) == 1 else _standing(folder, seen))]
 
 
