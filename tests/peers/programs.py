@@ -114,10 +114,21 @@ class Server:
         """It is there and takes connections, as far as the kernel does that, and says nothing."""
         assert self._process is not None
         self._signal(self._process.pid, signal.SIGSTOP)
+        # A thread that is on another processor stops a moment later, and until then still answers.
+        while not self._stopped(self._process.pid):
+            time.sleep(0.01)
         try:
             yield
         finally:
             self._signal(self._process.pid, signal.SIGCONT)
+
+    @staticmethod
+    def _stopped(pid: int) -> bool:
+        """Whether every thread is."""
+        states = [
+            (task / "stat").read_text().rpartition(")")[2].split()[0] for task in Path(f"/proc/{pid}/task").iterdir()
+        ]
+        return all(state in "Tt" for state in states)
 
     def _signal(self, pid: int, number: signal.Signals) -> None:
         """To the process and its children."""
