@@ -68,7 +68,8 @@ class IAccount(Interface):
     """What an account database knows of one account. Immutable.
 
     One that may be barred has a method besides, ``admits(address: str) -> bool``: whether it may be logged in to from
-    there, whatever the credentials are. `popserv.auth.account.Account` has it.
+    there, whatever the credentials are. One that knows whose its files are to be has ``owner``, the numbers of a user
+    and a group, or None. `popserv.auth.account.Account` has both.
     """
 
     name: str = Attribute("the prepared account name; used for look-up, lock, throttle and logs")

@@ -23,6 +23,8 @@ class Account:
     """It may be logged in to; mail comes in in any case."""
     networks: tuple[Network, ...] | None = None
     """Where it may be used from; None = anywhere."""
+    owner: tuple[int, int] | None = None
+    """The numbers of the user and the group that its maildrop is to belong to, where root makes it; None = not said."""
 
     def admits(self, address: str) -> bool:
         """Whether it may be logged in to from here, however; `address` is numeric, "" = not known."""

@@ -227,6 +227,8 @@ class Database:
         except OSError as error:
             raise DatabaseUnusable(f"{self.path}: {error.strerror}") from error
         except sqlite3.Error as error:
+            if not os.path.lexists(self.path):
+                raise DatabaseUnusable(f"{self.path}: is not there; popserv user add NAME makes it") from error
             code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
             kind = DatabaseBusy if code in _TEMPORARY else DatabaseUnusable
             raise kind(f"{self.path}: {error}") from error

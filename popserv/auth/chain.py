@@ -134,8 +134,12 @@ class CheckerChain:
             except CredentialsRefused:
                 asked.asked(label, "refused")
                 raise
-            except UnauthorizedLogin:
+            except UnknownAccount:
                 asked.asked(label, "unknown")
+                continue
+            except UnauthorizedLogin:
+                # A third party's: unknown, or refused.
+                asked.asked(label, "refused")
                 continue
             except Exception:
                 asked.asked(label, "failed")

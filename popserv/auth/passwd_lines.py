@@ -1,10 +1,13 @@
 """The lines of a passwd-file as Dovecot has it: ``user:{SCHEME}secret:uid:gid:gecos:home:shell:extra``.
 
-Pure: octets in, accounts and complaints out. Complaints name lines and settings, never secrets.
+Octets in, accounts and complaints out; only names of owners are looked up. Complaints name lines and settings, never
+secrets.
 """
 
 from __future__ import annotations
 
+import grp
+import pwd
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +27,7 @@ _LOCATION = re.compile(r"([a-z][a-z0-9-]*):(~/|%h|/)([^:{}]*)")
 _HOME = re.compile(r"/[^:{}%]*")
 _VARIABLE = re.compile(r"%(.?)", re.DOTALL)
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_+=@-][A-Za-z0-9._+=@-]*")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _KIND = re.compile(r"(\{[^}]*\})?(\$[^$]*\$)?")
 
 
@@ -131,7 +135,29 @@ def _entry(name: str, stored: str, home: str, settings: Mapping[str, str]) -> En
     location = _location(settings.get("userdb_mail", ""), name, home)
     networks = parse_networks(settings["allow_nets"]) if "allow_nets" in settings else None
     enabled = "nologin" not in settings
-    return Entry(name, stored, Account(name, location, home, enabled=enabled, networks=networks))
+    owner = _owner(settings.get("userdb_uid", ""), settings.get("userdb_gid", ""))
+    return Entry(name, stored, Account(name, location, home, enabled=enabled, networks=networks, owner=owner))
+
+
+def _owner(uid: str, gid: str) -> tuple[int, int] | None:
+    """Numbers of user and group, -1 for one that is not set; None if neither is."""
+    if not uid and not gid:
+        return None
+    try:
+        user = _number(uid) if not uid or uid.isdecimal() else pwd.getpwnam(uid).pw_uid
+        group = _number(gid) if not gid or gid.isdecimal() else grp.getgrnam(gid).gr_gid
+    except (KeyError, ValueError):
+        raise NotUnderstood("userdb_uid or userdb_gid is nobody on this host") from None
+    return user, group
+
+
+def _number(text: str) -> int:
+    """Raises `ValueError` for 0, which is root, and for what is no number."""
+    if not text:
+        return -1
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    return int(text)
 
 
 def parse_networks(value: str) -> tuple[Network, ...]:

@@ -8,10 +8,15 @@ from contextlib import suppress
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-def make_directory(path: bytes) -> None:
+Owner = tuple[int, int]
+"""A user's and a group's number."""
+
+
+def make_directory(path: bytes, owner: Owner | None = None) -> None:
     """Make what is missing of the directory at `path`, absolute, and of those above it, 0700.
 
-    What is made by root belongs to the owner of the directory that it is made in. Blocks; raises `OSError`.
+    What is made by root belongs to the owner of the directory that it is made in, `path` itself to `owner` if there is
+    one. Blocks; raises `OSError`.
     """
     if os.path.isdir(path):
         return
@@ -21,7 +26,8 @@ def make_directory(path: bytes) -> None:
         os.mkdir(path, 0o700)
         if os.geteuid() == 0:
             above = os.stat(parent)
-            os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+            user, group = owner or (above.st_uid, above.st_gid)
+            os.chown(path, user, group, follow_symlinks=False)
 
 
 def sync_directory(path: bytes) -> None:

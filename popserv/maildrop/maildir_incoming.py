@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from popserv.errors import DeliveryError, MailSystemFull, StoreBroken
 from popserv.interfaces import IIncoming
-from popserv.maildrop.directories import make_directory, sync_directory, sync_upwards
+from popserv.maildrop.directories import Owner, make_directory, sync_directory, sync_upwards
 from popserv.maildrop.line_feeds import LineFeeds
 from popserv.maildrop.maildir_folder import open_maildir
 from popserv.maildrop.shield import shielded
@@ -30,11 +30,13 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
-def make_maildir(path: bytes) -> None:
+def make_maildir(path: bytes, owner: Owner | None = None) -> None:
     """Make what is missing of the Maildir at `path`, absolute, and of the directories above it, 0700.
 
-    What is made by root belongs to the owner of the directory that it is made in. Blocks; raises `OSError`.
+    What is made by root belongs to the owner of the directory that it is made in; the Maildir to `owner` if there is
+    one. Blocks; raises `OSError`.
     """
+    make_directory(path, owner)
     for part in _PARTS:
         make_directory(os.path.join(path, part))
 
@@ -63,12 +65,12 @@ def mark_folder(path: bytes) -> None:
         os.close(descriptor)
 
 
-def _make_parent(path: bytes) -> None:
+def _make_parent(path: bytes, owner: Owner | None) -> None:
     """Make sure that the Maildir at `path` is there, and one to deliver to. Raises `StoreBroken` and `OSError`."""
     try:
         os.close(open_maildir(path))
     except FileNotFoundError:
-        make_maildir(path)
+        make_maildir(path, owner)
 
 
 class Draft:
@@ -77,8 +79,8 @@ class Draft:
     One descriptor is all that it keeps open, since a transaction may have many of them.
     """
 
-    def __init__(self, maildir: bytes, name: bytes, parent: bytes | None = None) -> None:
-        """Begin a message that will be called `name`; makes the Maildir if there is none.
+    def __init__(self, maildir: bytes, name: bytes, parent: bytes | None = None, owner: Owner | None = None) -> None:
+        """Begin a message that will be called `name`; makes the Maildir if there is none, for `owner`.
 
         `parent` is the Maildir that this one is a folder of.
         """
@@ -90,8 +92,8 @@ class Draft:
             self._begin()
         except FileNotFoundError:
             if parent is not None:
-                _make_parent(parent)
-            make_maildir(maildir)
+                _make_parent(parent, owner)
+            make_maildir(maildir, owner)
             if parent is not None:
                 mark_folder(maildir)
             self._begin()

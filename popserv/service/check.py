@@ -40,6 +40,8 @@ MOST_USERS = 1000
 
 SMTP_PORT = 25
 
+SOCKET_PATH_OCTETS = 107
+
 EXPIRY = timedelta(days=14)
 """A certificate that ends sooner is worth a warning."""
 
@@ -192,6 +194,8 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
         yield Problem("maildrop.location", f"{location}: {reason}")
     if "{home}" in location:
         yield from _homes(config, context)
+    elif not reason:
+        yield from _root_of_mail(config, context)
 
 
 def _shared_places(location: str) -> Iterator[Problem]:
@@ -202,6 +206,18 @@ def _shared_places(location: str) -> Iterator[Problem]:
     if variable := re.search("%[undh]", location):
         message = f"{location}: {variable[0]} is no variable here, {{user}} is"
         yield Problem("maildrop.location", message, warning=True)
+
+
+def _root_of_mail(config: Config, context: BuildContext) -> Iterator[Problem]:
+    """Whether this user may make maildrops, and work in those that are there; of many, the first ones are looked at."""
+    place = config.maildrop.location.partition(":")[2]
+    fixed = context.path(place.partition("{")[0])
+    root = fixed if place.partition("{")[0].endswith("/") else fixed.parent
+    found = islice(root.iterdir(), MOST_USERS) if "{" in place and root.is_dir() and os.access(root, os.R_OK) else ()
+    for path in (root, *found):
+        if not _is_ours_to_change(path):
+            yield Problem("maildrop.location", f"{path}: this user has no right to work there")
+            return
 
 
 def _homes(config: Config, context: BuildContext) -> Iterator[Problem]:
@@ -289,3 +305,5 @@ def _unix(path: Path) -> Iterable[str]:
         yield f"{path.parent}: a socket cannot be made here"
     elif path.exists() and not S_ISSOCK(path.stat().st_mode):
         yield f"{path}: is there already, and is no socket"
+    if len(os.fsencode(path)) > SOCKET_PATH_OCTETS:
+        yield f"{path}: is longer than the {SOCKET_PATH_OCTETS} octets that the path of a socket may have"

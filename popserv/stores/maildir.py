@@ -125,7 +125,8 @@ class MaildirStore:
             path = folder_path(place, folder)
         except StoreBroken as error:
             return fail(DeliveryError(error.text))
-        work = self._disk.run(Draft, path, self._names.next(), None if path == place else place)
+        parent = None if path == place else place
+        work = self._disk.run(Draft, path, self._names.next(), parent, getattr(account, "owner", None))
         return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
 
     def _place_of(self, account: IAccount) -> bytes:

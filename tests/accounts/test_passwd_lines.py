@@ -35,6 +35,25 @@ def test_two_fields_are_enough():
 def test_all_fields_are_read_and_those_of_the_system_accepted():
     fred = entry(b"fred:x:1000:1000:Fred F.:/home/fred:/bin/sh:userdb_uid=1 userdb_gid=2")
     assert fred.account.home == "/home/fred"
+    assert fred.account.owner == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("extra", "owner"),
+    [
+        ("userdb_uid=5000", (5000, -1)),
+        ("userdb_gid=8", (-1, 8)),
+        ("userdb_uid=daemon userdb_gid=mail", (1, 8)),
+        ("", None),
+    ],
+)
+def test_the_owner_of_mail_by_number_or_name(extra, owner):
+    assert entry(f"fred:x::::::{extra}".encode()).account.owner == owner
+
+
+@pytest.mark.parametrize("extra", ["userdb_uid=0", "userdb_gid=0", "userdb_uid=no-such-user", "userdb_uid=-5"])
+def test_an_owner_that_cannot_be_keeps_the_account_from_being_used(extra):
+    assert "nobody on this host" in complaint(f"fred:x::::::{extra}".encode())
 
 
 def test_extras_may_hold_colons():

@@ -227,6 +227,24 @@ def test_permissions_are_those_of_the_user_it_runs_as() -> None:
             "maildrop.location",
             "listen[1].endpoint",
         ]
+        # What can be listed cannot be worked in.
+        (directory / "mail").chmod(0o755)
+        assert "maildrop.location" in keys_for_nobody(directory)
+        os.chown(directory / "mail", 65534, 65534)
+        assert "maildrop.location" not in keys_for_nobody(directory)
+        (directory / "mail" / "fred").mkdir(mode=0o700)
+        assert "maildrop.location" in keys_for_nobody(directory)
+
+
+def test_the_path_of_a_socket_is_not_too_long(directory: Path) -> None:
+    (problem,) = found(directory, ("unix:lmtp.sock", f"unix:{'x' * 108}"))
+    assert problem.key == "listen[1].endpoint" and "107 octets" in problem.message
+
+
+def test_a_database_that_is_not_there_yet_is_told_plainly(directory: Path) -> None:
+    (directory / "accounts.db").unlink()
+    (problem,) = found(directory)
+    assert problem.message.endswith("accounts.db: is not there; popserv user add NAME makes it")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")

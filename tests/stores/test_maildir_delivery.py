@@ -119,6 +119,16 @@ class TestDelivery(DeliveryTestCase):
         for made in (self.root / "ann", *(self.root / "ann").iterdir(), *(self.root / "ann" / "new").iterdir()):
             self.assertEqual((made.stat().st_uid, made.stat().st_gid), (12345, 54321), made)
 
+    def test_what_root_makes_for_an_account_belongs_to_whom_its_database_says(self):
+        if os.geteuid() != 0:
+            raise SkipTest("only root can give files away")
+        self.deliver(account=Account("ann", owner=(12345, 54321)))
+        made = [self.root / "ann", *(self.root / "ann").iterdir(), *(self.root / "ann" / "new").iterdir()]
+        self.assertEqual(len(made), 5)
+        for each in made:
+            self.assertEqual((each.stat().st_uid, each.stat().st_gid), (12345, 54321), each)
+        self.assertEqual(self.root.stat().st_uid, 0)
+
     def test_a_message_on_its_way_costs_one_descriptor(self):
         before = len(os.listdir("/proc/self/fd"))
         incoming = [self.begin() for _ in range(10)]
