@@ -206,9 +206,12 @@ class MaildirIncoming:
 
 
 def delivery_failed(failure: Failure) -> Never:
-    """Raise, whatever went wrong, the `DeliveryError` that the sender is told."""
+    """Raise, whatever went wrong, the `DeliveryError` that the sender is told; what is no error at all stays it."""
     error = failure.value
     if isinstance(error, DeliveryError):
+        raise error
+    if error is not None and not isinstance(error, Exception):
+        # A signal may come in the middle of it all, and must end the whole.
         raise error
     log.error("a message could not be stored: {error!s}", error=error)
     full = isinstance(error, OSError) and error.errno in _FULL

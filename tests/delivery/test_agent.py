@@ -11,6 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.python.failure import Failure
+
+from popserv.cli.deliver import Interrupted
+from popserv.errors import DeliveryError
+from popserv.maildrop.maildir_incoming import delivery_failed
 
 COMMAND = (sys.executable, "-m", "popserv", "deliver")
 SECONDS = 30
@@ -61,6 +66,13 @@ def test_no_standard_input_is_told_without_a_traceback(folder: Path, redirection
     assert done.returncode == 75
     assert done.stderr.startswith(b"popserv: standard input cannot be read: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_a_signal_in_the_middle_of_storing_is_no_failure_of_the_store() -> None:
+    with pytest.raises(Interrupted):
+        delivery_failed(Failure(Interrupted()))  # type: ignore[no-untyped-call]
+    with pytest.raises(DeliveryError):
+        delivery_failed(Failure(OSError()))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
