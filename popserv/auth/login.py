@@ -10,13 +10,13 @@ from twisted.cred.error import LoginFailed, Unauthorized
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.mail.interfaces import IMailboxPOP3
 from zope.interface import implementer
 
 from popserv.auth.chain import can_check
 from popserv.auth.names import InvalidName
+from popserv.auth.pace import Pace
 from popserv.auth.trail import Trail
 from popserv.errors import (
     DEFECTS,
@@ -32,7 +32,6 @@ from popserv.errors import (
     TooManySessions,
 )
 from popserv.interfaces import IAuthorizes, IChannel, ILogin, IMaildrop, ISessionObserver
-from popserv.steady import steady
 
 
 @attrs.frozen
@@ -105,10 +104,9 @@ class LoginService:
         """`canonical` gives the name that failures are counted by, however it was written; `adapt` makes an `IMaildrop`
         of a foreign `IMailboxPOP3`."""
         self._portal = portal
-        self._clock = clock
-        self._now = steady(clock)
         self._case = case
         self._throttle = throttle
+        self._pace = Pace(clock)
         self._observer = observer
         self._canonical = canonical
         self._adapt = adapt
@@ -126,6 +124,7 @@ class LoginService:
 
     async def _login(self, credentials: Any, peer: Peer, trail: Trail | None) -> LoggedIn:
         trail = Trail() if trail is None else trail
+        self._pace.begin(trail)
         try:
             return await self._let_in(credentials, peer, trail)
         except PopError as error:
@@ -135,7 +134,6 @@ class LoginService:
             raise
 
     async def _let_in(self, credentials: Any, peer: Peer, trail: Trail) -> LoggedIn:
-        started = self._now()
         name = credentials.username.decode("utf-8", "replace")
         try:
             prepared = self._prepare(credentials, peer, trail)
@@ -146,7 +144,7 @@ class LoginService:
                 trail.reason = "policy"
             elif isinstance(refusal, NoSuchAccount):
                 trail.reason = "unknown-account"
-            await self._refused(peer, name, trail, started)
+            await self._refused(peer, name, trail)
             raise
         if self._throttle is not None:
             self._throttle.record_success(peer.address, self._counted(name))
@@ -224,11 +222,9 @@ class LoginService:
                 **more,
             )
 
-    async def _refused(self, peer: Peer, name: str, trail: Trail, started: float) -> None:
+    async def _refused(self, peer: Peer, name: str, trail: Trail) -> None:
         """Answer late, and by the clock from receipt, so that how long the check took does not show."""
         self._report("refused", peer, name, trail, reason=trail.reason or "credentials")
-        if self._throttle is None:
-            return
-        delay = self._throttle.record_failure(peer.address, self._counted(name)) - (self._now() - started)
-        if delay > 0:
-            await deferLater(self._clock, delay)
+        throttle = self._throttle
+        delay = 0.0 if throttle is None else throttle.record_failure(peer.address, self._counted(name))
+        await self._pace.hold("refusal", trail, delay)

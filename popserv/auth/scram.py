@@ -151,7 +151,7 @@ class ScramExchange:
         """What is signed, and the client's proof. Raises `MalformedResponse`."""
         nonce = self.first.nonce + b64encode(urandom(NONCE_OCTETS))
         challenge = b"r=%b,s=%b,i=%d" % (nonce, b64encode(salt), iterations)
-        response = await self.conversation.challenge(challenge)
+        response = await self._ask(challenge)
         match = _FINAL.fullmatch(response)
         if match is None:
             raise MalformedResponse("this is no final message of SCRAM")
@@ -162,6 +162,16 @@ class ScramExchange:
         # What the client is bound to is not told apart from a wrong proof: it may be somebody in between.
         bound = compare_digest(base64(match["binding"]), self.first.header + self.binding)
         return message, proof if bound else b""
+
+    async def _ask(self, challenge: bytes) -> bytes:
+        """The client's answer to the challenge, which is sent when no time tells whether it is a real one."""
+        pace = None if self.trail is None else self.trail.pace
+        if self.trail is None or pace is None:
+            return await self.conversation.challenge(challenge)
+        await pace.hold("challenge", self.trail)
+        response = await self.conversation.challenge(challenge)
+        pace.begin(self.trail)
+        return response
 
     def _is_proof(self, stored_key: bytes, message: bytes, proof: bytes) -> bool:
         signature = hmac.digest(stored_key, message, self.hash_name)

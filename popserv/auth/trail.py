@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
+
+if TYPE_CHECKING:
+    from popserv.auth.pace import Pace
 
 
 @attrs.define
@@ -19,6 +23,12 @@ class Trail:
     """Why there is no login: a class of reasons, one word."""
     trace: str = ""
     """What somebody who stays anonymous says of himself (RFC 4505 section 2); unverified."""
+    work: str = ""
+    """What kind of stored password was checked, "" for none."""
+    begun: float = 0.0
+    """When the client sent what is being answered; seconds, of `pace`."""
+    pace: Pace | None = attrs.field(default=None, repr=False)
+    """What has to say when an answer is due; None = nothing has."""
     afterwards: list[Callable[[], None]] = attrs.Factory(list)
     """What is to be done if the login succeeds."""
 

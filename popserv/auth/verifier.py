@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from popserv.auth.passwd_lines import kind_of
 from popserv.auth.passwords import UnusableHash, dummy_hash, verify
 from popserv.auth.success_cache import SuccessCache
 from popserv.auth.trail import Trail
@@ -42,6 +43,7 @@ class PasswordVerifier:
         earlier checks does not count: that it took no time would tell that the password is right.
         """
         candidates = passwords_of(credentials)
+        _note(credentials, stored)
         if usable and self._successes is not None and self._successes.knows(stored, candidates[-1]):
             return succeed(True)
         checked = self._hashing.run(self._fits, stored, candidates).addCallback(self._judge, name)
@@ -49,6 +51,7 @@ class PasswordVerifier:
 
     def check_dummy(self, credentials: Any) -> Deferred[None]:
         """Do the work of `check` for nothing: a Deferred None."""
+        _note(credentials, self.dummy)
         return self._hashing.run(self._fits, self.dummy, passwords_of(credentials)).addCallback(lambda _verdict: None)
 
     def _fits(self, stored: str, candidates: tuple[bytes, ...]) -> bool | UnusableHash:
@@ -81,6 +84,11 @@ class PasswordVerifier:
             )
             return False
         return verdict
+
+
+def _note(credentials: Any, stored: str) -> None:
+    if (trail := getattr(credentials, "trail", None)) is not None:
+        trail.work = kind_of(stored)
 
 
 def passwords_of(credentials: Any) -> tuple[bytes, ...]:
