@@ -168,8 +168,15 @@ def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None
         raise ConfigErrors([("auth.checkers", "public: there can be one public maildrop, not several")])
     found = (directory_of(checker, context) for checker in checkers)
     known = [directory for directory in found if directory is not None]
-    labels = [text.partition(":")[0] for text in config.auth.checkers] if given is None else []
+    labels = _labels(config.auth.checkers) if given is None else []
     return Accounts(checkers, known, naming(config), labels)
+
+
+def _labels(checkers: Sequence[str]) -> list[str]:
+    """What each is called: its kind, and from the second of a kind on a number; an argument may hold a secret."""
+    kinds = [text.partition(":")[0] for text in checkers]
+    before = [kinds[:index].count(kind) for index, kind in enumerate(kinds)]
+    return [f"{kind}.{count + 1}" if count else kind for kind, count in zip(kinds, before, strict=True)]
 
 
 def _checkers(config: Config, context: IBuildContext) -> list[Any]:

@@ -16,6 +16,7 @@ import attrs
 from twisted.cred.error import LoginFailed, UnauthorizedLogin, UnhandledCredentials
 from zope.interface import implementer
 
+from popserv.auth.chain import DirectoryChain
 from popserv.auth.credentials import ApopDigest, Password
 from popserv.auth.names import InvalidName, prepare_password
 from popserv.auth.trail import Trail
@@ -33,17 +34,21 @@ class CannotRehearse(Exception):
     """This mechanism needs more than a name and a secret."""
 
 
+BINDING = bytes(32)
+"""What both ends of a connection that is none are bound to."""
+
+
 @implementer(IChannel)
 class Pretended:
-    """TLS without channel binding and without a client certificate."""
+    """TLS without a client certificate."""
 
     tls = "TLSv1.3"
     certificate: bytes | None = None
     names: tuple[str, ...] = ()
-    binds = False
+    binds = True
 
-    def binding(self, kind: str) -> bytes | None:  # noqa: ARG002
-        return None
+    def binding(self, kind: str) -> bytes | None:
+        return BINDING if kind == "tls-exporter" else None
 
 
 @implementer(IConversation)
@@ -91,7 +96,10 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
         prepared = attrs.evolve(credentials.prepared(config.auth.case), trail=trail)
         avatar_id = await chain.requestAvatarId(prepared)
     except (LoginFailed, InvalidName, PopError) as error:
-        return Outcome(trail, refusal=_reason(error, trail))
+        refusal = _reason(error, trail)
+        if isinstance(error, LoginFailed):
+            await _note_silent(found, prepared.username, trail, context)
+        return Outcome(trail, refusal=refusal)
     if not isinstance(avatar_id, bytes):
         return Outcome(trail, account="anonymous")
     account = await found.directory_after_login().account(avatar_id)
@@ -104,6 +112,17 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
         return Outcome(trail, account.name, refusal=barred.reason)
     except StoreBroken as broken:
         return Outcome(trail, account.name, refusal=broken.text)
+
+
+async def _note_silent(found: access.Accounts, name: bytes, trail: Trail, context: access.BuildContext) -> None:
+    """Add to the trail those databases that know the account and were not asked, as they cannot check the mechanism."""
+    asked = {label for label, _answer in trail.answers}
+    for checker, label in zip(found.checkers, found.labels, strict=True):
+        directory = access.directory_of(checker, context)
+        if label not in asked and directory is not None:
+            known = await DirectoryChain([directory], found.naming.forms).account(name)
+            if known is not None:
+                trail.answers.append((label, "knows this account, and cannot check this mechanism"))
 
 
 def _reason(error: Exception, trail: Trail) -> str:
@@ -144,8 +163,10 @@ def client(mechanism: str, name: bytes, secret: bytes) -> tuple[bytes | None, Re
         return b"n,a=" + _saslname(name) + b",\1auth=Bearer " + secret + b"\1\1", lambda _challenge: b"\1"
     if mechanism == "xoauth2":
         return b"user=" + name + b"\1auth=Bearer " + secret + b"\1\1", lambda _challenge: b""
-    if mechanism.startswith("scram-") and not mechanism.endswith("-plus"):
-        scram = ScramClient(mechanism.removeprefix("scram-").replace("-", ""), name, secret)
+    if mechanism.startswith("scram-"):
+        hash_name = mechanism.removeprefix("scram-").removesuffix("-plus").replace("-", "")
+        bound = {"header": b"p=tls-exporter,,", "binding": BINDING} if mechanism.endswith("-plus") else {}
+        scram = ScramClient(hash_name, name, secret, **bound)
         return scram.first(), scram.respond
     raise CannotRehearse(f"{mechanism} needs more than a name and a secret")
 

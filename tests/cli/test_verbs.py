@@ -314,3 +314,14 @@ def test_a_login_is_rehearsed(config: Path) -> None:
     )
     assert rehearse("joe", "--mechanism", "apop", given=b"pencil\n")[0] == 0
     assert "unknown name" in rehearse("fred", "--mechanism", "plian")[1]
+    assert rehearse("fred", "--mechanism", "scram-sha-256-plus") == (0, found)
+    silent = "passwd-file: unknown\nsqlite: knows this account, and cannot check this mechanism\npopserv: refused: "
+    assert rehearse("fred", "--mechanism", "apop")[1].startswith(silent)
+
+
+def test_databases_of_a_kind_are_told_apart(config: Path) -> None:
+    config.write_text(config.read_text().replace('"sqlite:accounts.db"', '"passwd-file:more"'))
+    for file, name in (("users", "joe"), ("more", "ann")):
+        (config.parent / file).write_text(f"{name}:{{PLAIN}}pencil\n")
+    done = popserv("auth", "test", "ann", "--config", config, "--password-stdin", given=b"pencil\n")
+    assert done.stdout.startswith("passwd-file: unknown\npasswd-file.2: accepted\n")
