@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
+from secrets import token_hex
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -23,11 +25,28 @@ def make_directory(path: bytes, owner: Owner | None = None) -> None:
     parent = os.path.dirname(path)
     make_directory(parent)
     with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
         if os.geteuid() == 0:
             above = os.stat(parent)
-            user, group = owner or (above.st_uid, above.st_gid)
-            os.chown(path, user, group, follow_symlinks=False)
+            _make_owned(path, owner or (above.st_uid, above.st_gid))
+        else:
+            os.mkdir(path, 0o700)
+
+
+def _make_owned(path: bytes, owner: Owner) -> None:
+    """Another name first: a process that is killed in between must not leave one here that its owner cannot use."""
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    head, tail = os.path.split(path)
+    name = os.path.join(head, b".%b.popserv-%b" % (tail, token_hex(4).encode("ascii")))
+    os.mkdir(name, 0o700)
+    try:
+        os.chown(name, *owner, follow_symlinks=False)
+        os.rename(name, path)
+    except OSError as error:
+        with suppress(OSError):
+            os.rmdir(name)
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def sync_directory(path: bytes) -> None:

@@ -23,7 +23,8 @@ from popserv.pools import Pool
 
 log = Logger()
 
-_PARTS = (b"tmp", b"new", b"cur")
+_PARTS = (b"cur", b"new", b"tmp")
+"""In the order in which they are made: where the last one is, there are all."""
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DRAFT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -100,6 +101,7 @@ class Draft:
 
     def _begin(self) -> None:
         with self._parts() as (tmp, _new):
+            os.stat(b"../cur", dir_fd=tmp)
             self._file = os.open(self._name, _DRAFT, 0o600, dir_fd=tmp)
             if os.geteuid() == 0:
                 # Whoever serves this Maildir has to be able to read it.
@@ -138,7 +140,7 @@ class Draft:
             self._close()
 
     def _is_first(self) -> bool:
-        for part in _PARTS[1:]:
+        for part in _PARTS[:2]:
             with os.scandir(os.path.join(self._maildir, part)) as entries:
                 if next(entries, None) is not None:
                     return False
@@ -167,7 +169,7 @@ class Draft:
             folder = open_maildir(self._maildir, self._parent)
             opened.callback(os.close, folder)
             descriptors = []
-            for part in _PARTS[:2]:
+            for part in (b"tmp", b"new"):
                 descriptors.append(os.open(part, _DIRECTORY, dir_fd=folder))
                 opened.callback(os.close, descriptors[-1])
             yield descriptors[0], descriptors[1]

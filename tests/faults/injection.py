@@ -20,6 +20,7 @@ CALLS = (
     "fchown",
     "fsync",
     "ftruncate",
+    "link",
     "mkdir",
     "open",
     "pread",
@@ -99,7 +100,7 @@ def _inject(fault: Fault | None, note: Callable[[str], object]) -> None:
             if fault is not None and _hits(fault, name, number):
                 if fault.half and number == fault.number and name in ("write", "pwrite"):
                     descriptor, octets, *rest = arguments
-                    assert isinstance(octets, bytes)
+                    assert isinstance(octets, bytes | memoryview)
                     real(descriptor, octets[: len(octets) // 2], *rest)
                 if not fault.error:
                     os.kill(os.getpid(), signal.SIGKILL)

@@ -9,19 +9,16 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 
-from popserv.auth.account import Account
 from popserv.maildrop import mbox_ids
 from popserv.pools import InlinePool
 from popserv.stores.mbox import MboxStore, Options
 
 from .injection import Fault, faults, run
+from .maildrops import FRED, NEW, Mail, now
 
-FRED = Account("fred")
 FROM = b"From joe@example.org Mon Jan  1 00:00:00 2024\n"
 OLD = [b"Subject: one\n\nbody\n", b"Subject: same\n\n.\n", b"Subject: same\n\n.\n", b"Subject: four\n\n>From me\n" * 3]
-NEW = b"Subject: five\r\n\r\nFrom here on\r\n" + b"text\r\n" * 30_000
 APPENDED = b"Subject: six\n\nby the MTA\n"
 
 
@@ -34,23 +31,11 @@ def put(mbox: Path, *messages: bytes) -> None:
         file.write(b"".join([FROM + message + b"\n" for message in messages]))
 
 
-def now(deferred):
-    """What a Deferred that has fired gives, or raises."""
-    results: list[object] = []
-    deferred.addBoth(results.append)
-    [result] = results
-    if isinstance(result, Failure):
-        result.raiseException()
-    return result
+class Mailbox(Mail):
+    """Fred's mbox."""
 
-
-class Mailbox:
-    """Fred's mbox, made anew from a template before each fault."""
-
-    def __init__(self, root: Path, rewrite: str) -> None:
-        self.root = root / "mail"
-        self.template = root / "template"
-        self.template.mkdir()
+    def __init__(self, directory: Path, rewrite: str) -> None:
+        super().__init__(directory)
         self.rewrite = rewrite
         self.mbox = self.root / "fred"
 
@@ -59,12 +44,10 @@ class Mailbox:
         self.reset()
         put(self.mbox, *OLD)
         self.before = self.contents()
-        shutil.rmtree(self.template)
-        shutil.copytree(self.root, self.template)
+        self.keep()
 
-    def reset(self) -> None:
-        shutil.rmtree(self.root, ignore_errors=True)
-        shutil.copytree(self.template, self.root)
+    def put(self) -> None:
+        put(self.mbox, APPENDED)
 
     def store(self) -> MboxStore:
         clock = Clock()
@@ -78,53 +61,6 @@ class Mailbox:
             networked=lambda _: False,
             sleep=lambda _: None,
         )
-
-    def contents(self) -> dict[bytes, bytes]:
-        """What a new session sees."""
-        maildrop = now(self.store().open(FRED))
-        seen = {}
-        for index in range(maildrop.count):
-            reader = maildrop.message(index).open()
-            octets = b""
-            while chunk := now(reader.read(1 << 17)):
-                octets += chunk
-            reader.close()
-            assert len(octets) == maildrop.octets[index]
-            seen[maildrop.uidl(index)] = octets
-        assert len(seen) == maildrop.count
-        now(maildrop.close())
-        return seen
-
-    def open_and_close(self) -> str:
-        try:
-            now(now(self.store().open(FRED)).close())
-        except Exception:
-            return "not opened"
-        return "opened"
-
-    def deliver(self) -> str:
-        try:
-            incoming = now(self.store().begin(FRED))
-            try:
-                now(incoming.write(NEW))
-                now(incoming.commit())
-            except Exception:
-                now(incoming.abort())
-                raise
-        except Exception:
-            return "refused"
-        return "stored"
-
-    def update(self) -> str:
-        """A session in which new mail comes and two of four messages are removed."""
-        try:
-            maildrop = now(self.store().open(FRED))
-        except Exception:
-            return "not opened"
-        put(self.mbox, APPENDED)
-        left = now(maildrop.commit({0, 1}))
-        now(maildrop.close())
-        return "removed" if left == 0 else "not removed"
 
 
 @pytest.fixture(params=["rename", "in-place"])
