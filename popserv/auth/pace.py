@@ -8,7 +8,7 @@ wait for the dearest kind.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from math import ceil
+from math import ceil, log
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
@@ -17,8 +17,11 @@ from twisted.internet.task import deferLater
 from popserv.auth.trail import Trail
 from popserv.steady import steady
 
-STEP_SECONDS = 0.05
-"""Answers are due at multiples of this: a timer goes off up to a millisecond late, how much, its setting decides."""
+LEAST_SECONDS = 0.05
+"""Nothing is due earlier: a timer goes off up to a millisecond late, how much, its setting decides."""
+
+STEP = 1.04
+"""From the least, what is due rises in steps of this factor, so that small changes of load do not show."""
 
 MOST_SECONDS = 5.0
 """Longer than this nobody waits for the time of others."""
@@ -28,6 +31,8 @@ REMEMBERED = 16
 """Answers of a kind; three quarters of them, by length, count."""
 MOST_KINDS = 64
 FORGET_SECONDS = 3600.0
+HOLD_SECONDS = 600.0
+"""What has risen does not fall for so long."""
 
 
 @attrs.frozen
@@ -43,6 +48,7 @@ class Pace:
         self._clock = clock
         self._now = steady(clock)
         self._kinds: OrderedDict[tuple[str, ...], deque[_Seen]] = OrderedDict()
+        self._latest: dict[str, _Seen] = {}
 
     def begin(self, trail: Trail) -> None:
         """The client has sent what the next answer is to."""
@@ -66,10 +72,21 @@ class Pace:
 
     def _due(self, answer: str) -> float:
         dearest = max(self._usual(seen) for kind, seen in self._kinds.items() if kind[0] == answer)
-        return min(MOST_SECONDS, STEP_SECONDS * ceil(dearest * MARGIN / STEP_SECONDS))
+        due, now = _step(dearest * MARGIN), self._now()
+        latest = self._latest.get(answer)
+        if latest is None or due >= latest.seconds or latest.at + HOLD_SECONDS < now:
+            latest = self._latest[answer] = _Seen(due, now)
+        return latest.seconds
 
     def _usual(self, seen: deque[_Seen]) -> float:
         """What most of these took, of those that are not forgotten."""
         since = self._now() - FORGET_SECONDS
         times = sorted(each.seconds for each in seen if each.at > since)
         return times[len(times) * 3 // 4] if times else 0.0
+
+
+def _step(seconds: float) -> float:
+    if not seconds:
+        return 0.0
+    steps = max(0, ceil(log(seconds / LEAST_SECONDS, STEP)))
+    return min(MOST_SECONDS, LEAST_SECONDS * STEP**steps)
