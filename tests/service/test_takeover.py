@@ -202,7 +202,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     text = "\n".join(
         'endpoint = "tcp:0:interface=127.0.0.1"' if line.startswith("endpoint") else line for line in lines
     )
-    made.configuration.write_text(text.replace("[maildrop]", '[maildrop]\nlock = "takeover"'))
+    text = text.replace("[maildrop]", '[maildrop]\nlock = "takeover"').replace("[server]", '[server]\nruntime = "run"')
+    made.configuration.write_text(text)
+    assert 'runtime = "run"' in text
     assert 'lock = "takeover"' in made.configuration.read_text()
     return made
 
