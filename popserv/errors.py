@@ -7,7 +7,7 @@ sent may stand in one.
 from __future__ import annotations
 
 from asyncio import CancelledError
-from typing import ClassVar
+from typing import Any, ClassVar
 
 DEFECTS = (Exception, CancelledError)
 """What other people's code may fail with. A future that asyncio cancelled gives an error that is no `Exception`."""
@@ -94,6 +94,11 @@ class MaildropInUse(PopError):
 
     code = "IN-USE"
     default = "maildrop is locked by another session"
+
+    def __init__(self, text: str = "", holder: Any = None) -> None:
+        """`holder` is the `popserv.maildrop.holder.Holder` of the lock, None if that is not known."""
+        super().__init__(text)
+        self.holder = holder
 
 
 class SystemTrouble(PopError):

@@ -45,7 +45,9 @@ ARROWS: dict[str, frozenset[str]] = {
     "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
     "extensions": frozenset({"session", "wire", "errors"}),
     "sasl": frozenset({"errors", "interfaces", "plugins", "auth"}),
-    "auth": frozenset({"interfaces", "errors", "pools", "steady", "wire.arguments", "maildrop.adapters"}),
+    "auth": frozenset(
+        {"interfaces", "errors", "pools", "steady", "wire.arguments", "maildrop.adapters", "maildrop.visit"}
+    ),
     "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
     "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),

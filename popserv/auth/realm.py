@@ -16,6 +16,7 @@ from popserv.auth.policy import Gate
 from popserv.errors import NoSuchAccount, StoreBroken
 from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildropStore, IReadOnlyStore
 from popserv.maildrop.adapters import MaildropMailbox
+from popserv.maildrop.visit import Visit
 
 
 def _nothing() -> None:
@@ -92,11 +93,12 @@ class MaildropRealm:
         return IMailboxPOP3, MaildropMailbox(maildrop), leave
 
     async def _enter(self, account: IAccount, mind: object) -> IMaildrop:
+        visit = Visit(account, getattr(mind, "address", ""), getattr(mind, "session", ""))
         if self._gate is None:
-            return await self._store.open(account)
+            return await self._store.open(visit)
         self._gate.enter(account, mind)
         try:
-            return await self._store.open(account)
+            return await self._store.open(visit)
         except BaseException:
             self._gate.undo(account)
             raise

@@ -1,7 +1,7 @@
 """The session lock of a maildrop that is a directory: flock on it and on ``popserv.lock`` in it.
 
 The kernel frees it when the process ends, however it ends; so the file is never judged stale and never removed. What is
-written in it is for people only.
+written in it is a `Holder`: for people, and for sessions that would take the maildrop over.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import fcntl
 import os
 import stat
 from contextlib import ExitStack, suppress
-from time import gmtime, strftime
 
 from popserv.errors import MaildropInUse, StoreBroken, StoreUnavailable
+from popserv.maildrop.holder import Holder
 
 LOCK_NAME = "popserv.lock"
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_READ = 4096
 
 
 class SessionLock:
@@ -35,15 +36,38 @@ class SessionLock:
             os.close(descriptor)
 
 
-def take(folder: int, now: float) -> SessionLock:
-    """Lock the maildrop whose directory is open as `folder`. Does not wait.
+def take(folder: int, holder: Holder) -> SessionLock:
+    """Lock the maildrop whose directory is open as `folder` for `holder`. Does not wait.
 
-    `now` is in seconds since 1970. Raises `MaildropInUse`, `StoreBroken` if something else stands in the place of the
-    lock file, or `OSError`.
+    Raises `MaildropInUse` that says who has it, if that is known; `StoreBroken` if something else stands in the place
+    of the lock file; or `OSError`.
 
     Both the directory and the file are locked. The directory alone does where the file cannot be made (a full or
     read-only disk), or when somebody has removed it; the file alone where directories cannot be locked (NFS).
     """
+    try:
+        return _take(folder, holder)
+    except MaildropInUse:
+        raise MaildropInUse(holder=read_holder(folder)) from None
+
+
+def read_holder(folder: int) -> Holder | None:
+    """Who has locked the maildrop, or had last; None if that is not known."""
+    try:
+        descriptor = os.open(LOCK_NAME, os.O_RDONLY | _FLAGS, dir_fd=folder)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        return Holder.parse(os.pread(descriptor, _MOST_READ, 0))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _take(folder: int, holder: Holder) -> SessionLock:
     with ExitStack() as held:
         directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=folder)
         held.callback(os.close, directory)
@@ -54,7 +78,9 @@ def take(folder: int, now: float) -> SessionLock:
                 raise StoreUnavailable()
             held.pop_all()
             return SessionLock((directory,))
-        _write_owner(lock_file, now)
+        # Who finds no room on the disk, or may not write, has the lock nevertheless.
+        with suppress(OSError):
+            os.pwrite(lock_file, holder.line(), 0)
         held.pop_all()
         return SessionLock((directory, lock_file))
 
@@ -112,10 +138,3 @@ def _flock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise MaildropInUse() from None
-
-
-def _write_owner(descriptor: int, now: float) -> None:
-    # Of one length: overwriting needs no truncation, which would cost a block to be freed and taken again.
-    text = f"held by process {os.getpid()} since {strftime('%Y-%m-%dT%H:%M:%SZ', gmtime(now))}"
-    with suppress(OSError):
-        os.pwrite(descriptor, text.ljust(63).encode("ascii") + b"\n", 0)

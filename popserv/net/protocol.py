@@ -390,10 +390,19 @@ class POP3Server(Connection):
 
     def shed(self) -> None:
         """Leave now: others need the place, or the server stops. An UPDATE is not broken off."""
-        if self._ending or self._session.state is State.UPDATE:
-            return
+        if not self._ending and self._session.state is not State.UPDATE:
+            self._leave("server cannot keep this connection, try again later", "shed")
+
+    def give_way(self, account: str) -> None:
+        """Let another session of this account have its maildrop; nothing is removed.
+
+        An UPDATE is not broken off, and neither is a login: whoever asks may ask again.
+        """
+        if self._session.state is State.TRANSACTION and self._performer.name == account and not self._ending:
+            self._leave("another session has taken this maildrop over", "taken over")
+
+    def _leave(self, text: str, why: str) -> None:
         if self._handshaking or self._outflow.busy:
-            self._abort("shed")
+            self._abort(why)
         else:
-            reply = err("server cannot keep this connection, try again later", SystemTrouble.code)
-            self._end_with(reply, "shed")
+            self._end_with(err(text, SystemTrouble.code), why)

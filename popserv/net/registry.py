@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import count
 from os import urandom
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from twisted.internet.defer import Deferred
 
@@ -21,6 +21,16 @@ class Registered(Protocol):
 
     def shed(self) -> None:
         """End now, saying why: others need the place."""
+
+
+@runtime_checkable
+class GivesWay(Protocol):
+    """A connection whose session can be asked to leave its maildrop."""
+
+    session_id: str
+
+    def give_way(self, account: str) -> None:
+        """Leave it now, if it is that of this account and nothing stands against it."""
 
 
 class Registry:
@@ -76,6 +86,13 @@ class Registry:
                 return "too many connections, try again later"
             oldest.shed()
         return ""
+
+    def give_way(self, session: str, account: str) -> None:
+        """Ask the connection of this id to leave the maildrop of `account`."""
+        # Takeovers are rare: looking at each connection costs less than keeping them by their ids.
+        for each in list(self._open):
+            if isinstance(each, GivesWay) and each.session_id == session:
+                each.give_way(account)
 
     def logged_in(self, connection: Registered) -> None:
         """This one is no stranger any more."""

@@ -16,6 +16,7 @@ from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
 from popserv.interfaces import IClientCertificate, IMechanism
 from popserv.limits import Limits
+from popserv.maildrop.admission import Admission
 from popserv.maildrop.router import StoreRouter
 from popserv.net.addresses import cleartext_policy
 from popserv.net.listener import Listener
@@ -31,6 +32,7 @@ from popserv.service.events import SessionLog
 from popserv.service.lifecycle import Composition, MailService
 from popserv.service.listening import Offer
 from popserv.service.schema import Config, Listen, Maildrop
+from popserv.service.takeover import Takeovers
 from popserv.service.tls import CertificateLookup, ClientFiles
 
 DISK_THREADS, DISK_QUEUE = 16, 1024
@@ -97,10 +99,12 @@ class Composer:
         self._ledger = Ledger(reactor)
         self._observer = SessionLog()
         self.registry = Registry(Limits(), reactor)
+        self._takeovers = Takeovers(reactor, self.registry)
 
     def stop(self) -> None:
         """End the pools; blocks until what is under way is done."""
         self._pools.stop()
+        self._takeovers.stop()
 
     def compose(self, config: Config) -> Composition:
         """All listeners of `config`. Raises `ConfigErrors`; changes nothing for those that serve now."""
@@ -108,6 +112,7 @@ class Composer:
         limits = fit(config.connection_limits())
         accounts = access.accounts(config, context, self._checkers)
         store = self._store_for(config, context)
+        local = self._local(config)
         login = self._login(config, accounts, store)
         common = Listener(
             reactor=self._reactor,
@@ -124,7 +129,8 @@ class Composer:
             message_octets=config.lmtp.message_octets,
             **_ways_in(config),
         )
-        return Composition([self._offer(listen, common, config) for listen in config.listeners], limits)
+        offers = [self._offer(listen, common, config) for listen in config.listeners]
+        return Composition([*offers, *local], limits)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
         # A store may keep something in memory; one that stays as configured stays.
@@ -133,9 +139,25 @@ class Composer:
             self._store = (settings, access.store(config, context))
         return self._store[1]
 
+    def _local(self, config: Config) -> list[Offer]:
+        """Where other processes ask for sessions to be ended, if these may be taken over."""
+        if config.maildrop.lock != "takeover":
+            return []
+        try:
+            return [self._takeovers.listener(config.server.runtime, config.base, os.environ)]
+        except OSError as error:
+            raise ConfigErrors([("server.runtime", f"{config.server.runtime}: {error.strerror}")]) from None
+
+    def _admission(self, maildrop: Maildrop, store: StoreRouter) -> Admission:
+        if maildrop.lock != "takeover":
+            return Admission(store, self._reactor, tells=maildrop.in_use)
+        takeovers = self._takeovers
+        return Admission(store, self._reactor, tells=maildrop.in_use, ask=takeovers.ask, socket=takeovers.socket)
+
     def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
         gate = Gate(access.policy(config), self._ledger)
-        portal = Portal(MaildropRealm(accounts.directory_after_login(), store, gate, accounts.public()))
+        admission = self._admission(config.maildrop, store)
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), admission, gate, accounts.public()))
         portal.registerChecker(access.chain(config, accounts))
         delay = config.auth.failure_delay
         if self._throttle is None or self._throttle[0] != delay:

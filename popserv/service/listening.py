@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class CannotListen(Exception):
 
 @attrs.frozen
 class Offer:
-    """A protocol at an address: `name` is what the ready line calls it, `endpoint` a string of the configuration."""
+    """A protocol at an address: `name` is what the ready line calls it, "" if it does not stand there; `endpoint` is a
+    string of the configuration."""
 
     name: str
     endpoint: str
@@ -89,7 +91,7 @@ class Ports:
     def ready_line(self) -> str:
         """``popserv ready NAME=ADDRESS[,ADDRESS…] …``."""
         addresses: dict[str, list[str]] = {}
-        for port in self._open.values():
+        for port in filter(attrgetter("name"), self._open.values()):
             addresses.setdefault(port.name, []).append(port.address)
         return " ".join(["popserv ready", *(f"{name}={','.join(each)}" for name, each in addresses.items())])
 

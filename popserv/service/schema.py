@@ -45,16 +45,6 @@ def _only(allowed: Any, message: str) -> Validator:
     return check
 
 
-def _never(refused: Any, message: str) -> Validator:
-    """For a key that parses, and one of whose values this version cannot do."""
-
-    def check(_record: Any, _field: Any, value: Any) -> None:
-        if value == refused:
-            raise ValueError(message)
-
-    return check
-
-
 def _hostname(_record: Any, _field: Any, value: str) -> None:
     if not value or len(value) > 255 or not all("!" <= character <= "~" for character in value):
         raise ValueError("must be a host name: printable ASCII without spaces, at most 255")
@@ -86,6 +76,10 @@ class Server:
     """This server's name: in the greeting, in the timestamp of APOP and towards LMTP. Default: the host's name."""
     workers: int = attrs.field(default=1, validator=_only(1, f"must be 1: more processes: {LATER}"))
     """Processes that serve connections. This version has one."""
+    runtime: str = attrs.field(default="", metadata={"sample": "/run/popserv"})
+    """A folder for sockets of the service's own, made 0700 if it is missing; processes that serve the same maildrops
+    ask each other there (maildrop.lock = "takeover"). Default: $RUNTIME_DIRECTORY, which systemd sets, or else a
+    temporary one."""
 
 
 @attrs.frozen
@@ -219,10 +213,12 @@ class Maildrop:
     is the account's name, {local} and {domain} its parts around the last @, {home} what the account database says. A
     table [maildrop.STORE] holds options of its own and makes that store available to accounts that have another
     location."""
-    lock: Literal["exclusive", "takeover", "none"] = attrs.field(
-        default="exclusive", validator=_never("takeover", f"takeover: {LATER}")
-    )
-    """exclusive: one session at a time, as RFC 1939 asks for; none: several at once."""
+    lock: Literal["exclusive", "takeover", "none"] = "exclusive"
+    """exclusive: one session at a time, as RFC 1939 asks for; takeover: so, too, but a new one ends the one before,
+    which removes nothing; none: several at once."""
+    in_use: Literal["nothing", "since", "from"] = "since"
+    """What a session that finds the maildrop taken is told of the one that has it: nothing, since when it has it, or
+    also the address that it came from."""
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "stores"})
 
 

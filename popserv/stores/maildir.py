@@ -33,6 +33,7 @@ from popserv.interfaces import (
     IReadOnlyStore,
     IStores,
 )
+from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import take
@@ -114,7 +115,7 @@ class MaildirStore:
         except StoreBroken as error:
             return fail(error)
         parent = None if path == place else place
-        work = self._disk.run(self._open, path, parent, read_only).addCallbacks(
+        work = self._disk.run(self._open, account, path, parent, read_only).addCallbacks(
             partial(self._opened, account.name), partial(self._not_opened, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
@@ -135,7 +136,7 @@ class MaildirStore:
             raise StoreBroken("the location of this maildrop is no absolute path")
         return os.fsencode(path)
 
-    def _open(self, path: bytes, parent: bytes | None, read_only: bool) -> MaildirMaildrop:
+    def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> MaildirMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
         try:
             with opened(path, parent) as folder:
@@ -143,7 +144,7 @@ class MaildirStore:
                 io = self._io(networked)
                 lock = None
                 if self._exclusive and not read_only:
-                    lock = take(folder.maildir, self._clock.seconds())
+                    lock = take(folder.maildir, Holder.of(account, self._clock.seconds()))
                 try:
                     snapshot = self._snapshot(folder, read_only=read_only, trust=not networked)
                     if not read_only:
@@ -203,11 +204,8 @@ class Maildirs:
 
     options = Options
 
-    def check(self, place: str, context: IBuildContext) -> list[str]:
-        errors = template_errors(place)
-        if context.lock == "takeover":
-            errors.append('lock = "takeover" is not supported for Maildirs by this version')
-        return errors
+    def check(self, place: str, context: IBuildContext) -> list[str]:  # noqa: ARG002
+        return template_errors(place)
 
     def build(self, place: str, options: Options, context: IBuildContext) -> MaildirStore:
         return MaildirStore(

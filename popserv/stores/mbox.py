@@ -34,6 +34,7 @@ from popserv.interfaces import (
     IStores,
 )
 from popserv.maildrop import mbox_index
+from popserv.maildrop.holder import Holder
 from popserv.maildrop.location import expand, place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
 from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
@@ -115,7 +116,7 @@ class MboxStore:
             place = self._place_of(account, folder)
         except StoreBroken as error:
             return fail(error)
-        work = self._disk.run(self._open, place).addCallbacks(
+        work = self._disk.run(self._open, account, place).addCallbacks(
             partial(self._opened, account.name), partial(self._not_opened, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
@@ -138,13 +139,13 @@ class MboxStore:
         control = self._path(expand(self._options.control, account)) if self._options.control else beside
         return Place(os.fsencode(mbox), os.fsencode(control), self._options.rewrite == "in-place")
 
-    def _open(self, place: Place) -> MboxMaildrop:
+    def _open(self, account: IAccount, place: Place) -> MboxMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
         if not os.path.lexists(place.mbox):
             return self._maildrop(-1, place, Survey(_NOTHING), None, None)
         control = open_control(place)
         try:
-            lock = self._session_lock(control)
+            lock = self._session_lock(account, control)
             try:
                 with locked_mbox(place, control, self._locks) as locked:
                     descriptor, survey = self._survey(place, control, locked)
@@ -163,7 +164,7 @@ class MboxStore:
         finally:
             os.close(control)
 
-    def _session_lock(self, control: int) -> SessionLock | None:
+    def _session_lock(self, account: IAccount, control: int) -> SessionLock | None:
         if not self._exclusive:
             return None
         if self._networked(control) and not self._options.shared:
@@ -172,7 +173,7 @@ class MboxStore:
                 "set shared = true in [maildrop.mbox]"
             )
             raise StoreBroken()
-        return take(control, self._clock.seconds())
+        return take(control, Holder.of(account, self._clock.seconds()))
 
     def _survey(self, place: Place, control: int, locked: Locked) -> tuple[int, Survey]:
         form = self._options.format
@@ -216,11 +217,8 @@ class Mboxes:
 
     options = Options
 
-    def check(self, place: str, context: IBuildContext) -> list[str]:
-        errors = template_errors(place)
-        if context.lock == "takeover":
-            errors.append('lock = "takeover" is not supported for mboxes by this version')
-        return errors
+    def check(self, place: str, context: IBuildContext) -> list[str]:  # noqa: ARG002
+        return template_errors(place)
 
     def inspect(self, place: str, options: Options, context: IBuildContext) -> list[str]:
         path = "" if not place or place.startswith("{") else str(context.path(place))

@@ -182,7 +182,7 @@ class Memory:
     options = Options
 
     def check(self, place: str, context: IBuildContext) -> list[str]:  # noqa: ARG002
-        return []
+        return ['lock = "takeover" is not for mail in memory'] if context.lock == "takeover" else []
 
     def build(self, place: str, options: Options, context: IBuildContext) -> MemoryStore:  # noqa: ARG002
         return MemoryStore()

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 
 from popserv.errors import MaildropInUse, MessageVanished, StoreBroken, StoreUnavailable
 from popserv.maildrop import maildir_reader, maildir_scan
+from popserv.maildrop.holder import Holder
 from popserv.wire.octets import measure
 from tests.stores.maildirs import FRED, MaildirTestCase, make_maildir
 
@@ -64,7 +65,8 @@ class TestLock(MaildirTestCase):
             start = time.monotonic()
             self.failureResultOf(self.store.open(FRED), MaildropInUse)
             self.assertLess(time.monotonic() - start, 1)
-            self.assertIn(b"process %d " % holder.pid, (self.maildir / "popserv.lock").read_bytes())
+            found = Holder.parse((self.maildir / "popserv.lock").read_bytes())
+            self.assertEqual((found.pid, found.host), (holder.pid, os.uname().nodename))
             holder.send_signal(signal.SIGKILL)
             holder.wait()
         self.close(self.open())
@@ -89,6 +91,16 @@ class TestLock(MaildirTestCase):
         self.assertEqual(self.successResultOf(first.commit({0})), 0)
         self.assertEqual(self.successResultOf(second.commit({0})), 0)
         self.assertFalse((self.maildir / "popserv.lock").exists())
+
+    def test_without_locks_what_another_session_has_removed_is_gone_for_readers(self):
+        self.put("1.a", b"a\r\n")
+        self.put("2.b", b"b\r\n")
+        store = self.make_store(exclusive=False)
+        first, second = self.open(store), self.open(store)
+        self.assertEqual(self.successResultOf(first.commit({0})), 0)
+        self.failureResultOf(second.message(0).open().read(100), MessageVanished)
+        self.assertEqual(self.read(second, 1), b"b\r\n")
+        self.assertEqual(self.ids(store), [b"2.b"])
 
     def test_something_else_in_place_of_the_lock_file(self):
         os.mkfifo(self.maildir / "popserv.lock")

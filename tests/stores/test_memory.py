@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from popserv.auth.account import Account
 from popserv.plugins import find
 from popserv.stores.memory import MemoryStore, Options
 from popserv.testing.store_contract import StoreContract
+from tests.stores.test_maildir_plugin import Context
 
 
 class TestMemoryStore(StoreContract, TestCase):
@@ -28,6 +31,7 @@ class TestMemoryStoreInTests(SynchronousTestCase):
 
     def test_the_plugin_builds_an_empty_store(self):
         plugin = find("stores", "memory")
-        self.assertEqual(plugin.check("", None), [])
+        self.assertEqual(plugin.check("", Context(Path())), [])
+        self.assertIn("takeover", plugin.check("", Context(Path(), lock="takeover"))[0])
         store = plugin.build("", Options(), None)
         self.assertEqual(self.successResultOf(store.open(Account("fred"))).count, 0)
