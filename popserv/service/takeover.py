@@ -14,6 +14,7 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from errno import ENAMETOOLONG, EPERM
 from pathlib import Path
 from secrets import token_hex
@@ -39,6 +40,7 @@ SECONDS = 1.0
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
 _MOST_OCTETS = 4096
 _PATH_OCTETS = 107
+_PREFIX = "takeover-"
 _READY = b'{"ready": true}'
 _ASKED = b'{"asked": true}'
 
@@ -151,6 +153,17 @@ class AskingFactory(Factory[Asking]):
         return Asking(self._question)
 
 
+def _sweep(folder: Path) -> None:
+    """Remove the sockets of processes that were killed: nobody listens there. Blocks; never raises."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(os.fsencode(path))
+            except ConnectionRefusedError:
+                path.unlink()
+
+
 class Takeovers:
     """This process among those that serve the same maildrops."""
 
@@ -170,7 +183,9 @@ class Takeovers:
         temporary one. Raises `OSError`, also for a folder that others may write to.
         """
         if not self.socket:
-            path = str(self._folder(runtime, base, environment) / f"takeover-{os.getpid()}-{token_hex(4)}")
+            folder = self._folder(runtime, base, environment)
+            _sweep(folder)
+            path = str(folder / f"{_PREFIX}{os.getpid()}-{token_hex(4)}")
             if len(os.fsencode(path)) > _PATH_OCTETS:
                 raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG))
             self.socket = path

@@ -184,6 +184,17 @@ class TestFolder(TestCase):
         temporary.stop()
         self.assertFalse(folder.exists())
 
+    def test_sockets_of_processes_that_were_killed_are_removed(self) -> None:
+        folder = self.base / "run"
+        folder.mkdir(0o700)
+        with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as alive:
+            dead.bind(str(folder / "takeover-1-dead"))
+            alive.bind(str(folder / "takeover-2-alive"))
+            alive.listen()
+            (folder / "another").write_text("")
+            self.listener("run", {})
+            self.assertEqual(sorted(os.listdir(folder)), ["another", "takeover-2-alive"])
+
     def test_one_where_others_may_write_is_refused(self) -> None:
         (self.base / "open").mkdir()
         (self.base / "open").chmod(0o777)
