@@ -167,7 +167,7 @@ def test_whatever_happens_to_the_index_a_session_sees_the_same(maildir: Maildir)
                 assert answer == "opened", (kind, fault)
 
 
-def test_SEC_011_ids_that_were_told_stay(maildir: Maildir) -> None:
+def test_P3_036_ids_that_were_told_stay(maildir: Maildir) -> None:
     maildir.reset()
     twin = f"{next(iter(OLD)).partition(':')[0]}:2,R"
     (maildir.maildir / "new" / twin).write_bytes(b"Subject: another of the same name\n\n")

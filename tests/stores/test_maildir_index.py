@@ -428,8 +428,7 @@ class TestSequences(IndexTestCase):
         self.store = self.make_store(boot=os.urandom(8) if whole_system else None)
 
     def damage(self, where, octet):
-        if self.file.exists():
-            octets = bytearray(self.file.read_bytes())
+        if self.file.exists() and (octets := bytearray(self.file.read_bytes())):
             octets[round(where * (len(octets) - 1))] = octet
             self.file.write_bytes(octets)
 
