@@ -22,7 +22,7 @@ from popserv.auth.account import Account
 from popserv.interfaces import IInspects
 from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
-from popserv.service import access, certificate, names
+from popserv.service import access, certificate, names, rules
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.client_authorities import read_authorities, read_revocations
@@ -158,7 +158,7 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
 
 def _aliases(config: Config) -> Iterator[Problem]:
     try:
-        access.naming(config)
+        rules.naming(config)
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
 
