@@ -16,7 +16,7 @@ from popserv.cli.maildrop import in_words
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-class Since(click.ParamType):
+class Since(click.ParamType[float]):
     """A span such as 2h, or a time in ISO 8601, local where it names no zone; gives seconds since 1970."""
 
     name = "time"

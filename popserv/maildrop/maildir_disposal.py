@@ -64,7 +64,8 @@ def tidy(path: bytes, folder: Folder, snapshot: Snapshot, retention: Retention, 
     if dry:
         return Tidied(len(old), len(trashed(folder, 0)) - len(trashed(folder, before)))
     left = remove(path, snapshot, old) if old else 0
-    _forget(folder, snapshot)
+    if not left:
+        _forget(folder, snapshot, set(old))
     return Tidied(len(old) - left, purge(folder, before))
 
 
@@ -76,11 +77,11 @@ def _expired(snapshot: Snapshot, retention: Retention, now: float) -> list[int]:
     return [index for index, mtime in enumerate(snapshot.files.mtimes) if mtime < before]
 
 
-def _forget(folder: Folder, snapshot: Snapshot) -> None:
-    """Drop from the hidden ones those that others have removed meanwhile."""
+def _forget(folder: Folder, snapshot: Snapshot, gone: set[int]) -> None:
+    """Drop from the hidden ones those that are `gone`, and those that others have removed."""
     known = hidden.read_hidden(folder.maildir)
     if known:
-        there = {snapshot.unique_id(index) for index in range(snapshot.layout.count)}
+        there = {snapshot.unique_id(index) for index in range(snapshot.layout.count) if index not in gone}
         living = {unique_id: at for unique_id, at in known.items() if unique_id in there}
         if len(living) < len(known):
             hidden.rewrite(folder.maildir, living)

@@ -200,6 +200,11 @@ class Folder:
         name, target = path[4:], self._parts[path[:4]]
         try:
             os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except FileExistsError:
+            if not os.path.samestat(*(os.stat(name, dir_fd=at, follow_symlinks=False) for at in (source, target))):
+                raise
+            # Somebody was interrupted between the two steps.
+            os.unlink(name, dir_fd=source)
         except OSError as error:
             if error.errno not in NO_LINKS:
                 raise

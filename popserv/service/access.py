@@ -29,7 +29,6 @@ from popserv.interfaces import (
     INamesOnly,
     IPublicMaildrop,
 )
-from popserv.maildrop.retention import Retention
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
 from popserv.service import names, rules
@@ -268,11 +267,10 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
 
 def retains(config: Config, store: StoreRouter) -> bool:
     """Whether anything is to be done about mail after its removal, or without one. Raises `ConfigErrors`."""
-    wanted = any(each != Retention(trash_days=each.trash_days) for each in rules.retentions(config).all())
-    if wanted and (unable := store.cannot_retain()):
+    if config.maildrop.retains and (unable := store.cannot_retain()):
         message = f"{', '.join(unable)}: this store only removes mail at QUIT, and for good"
         raise ConfigErrors([("maildrop.delete", message)])
-    return wanted
+    return config.maildrop.retains
 
 
 def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep | None:

@@ -254,6 +254,12 @@ class Maildrop:
     """When, by the local clock, expired mail is removed and the trash emptied."""
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "stores"})
 
+    @property
+    def retains(self) -> bool:
+        """Whether anything is to be done about mail after its removal, or without one."""
+        rules: Sequence[Maildrop | RetentionRule] = (self, *self.rules)
+        return any(each.delete != "remove" or each.expire_days for each in rules)
+
 
 @attrs.frozen
 class Pop3:

@@ -12,7 +12,6 @@ import attrs
 
 from popserv import plugins
 from popserv.errors import BadSyntax, Cancelled, LoginRefused, PopError, Refused, SystemTrouble
-from popserv.interfaces import IExpires
 from popserv.limits import Limits
 from popserv.session import authorization, capabilities, transaction
 from popserv.session.capabilities import Capability, Offer
@@ -224,8 +223,8 @@ class Session:
         """The credentials are good and the lock is held (RFC 1939 section 4)."""
         self.maildrop = maildrop
         self.marks = DeletionMarks(maildrop.octets, maildrop.total)
-        if IExpires.providedBy(maildrop):
-            self.offer = attrs.evolve(self.offer, expire=maildrop.expire)
+        # Not every maildrop says so; see `popserv.interfaces.IExpires`.
+        self.offer = attrs.evolve(self.offer, expire=getattr(maildrop, "expire", self.offer.expire))
         self.change(Event.LOGGED_IN)
         return ok(f"{maildrop.count} messages ({maildrop.total} octets)")
 
