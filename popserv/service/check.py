@@ -151,9 +151,7 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
         yield from (Problem(key, f"{text}: {message}") for message in wrong)
         directory = access.directory_of(checker, context)
         if config.maildrop.retains and directory is not None and not IAccountListing.providedBy(directory):
-            message = (
-                f"{name}: cannot list its accounts, so the nightly expiry does not reach them"
-            )
+            message = f"{name}: cannot list its accounts, so the nightly expiry does not reach them"
             yield Problem(key, message, warning=True)
         if directory is not None and not wrong:
             reason = _reason(directory.account(NOBODY.encode("ascii")))

@@ -55,7 +55,7 @@ def retentions(config: Config) -> Retentions:
         RetentionRule(
             Rule(_covered(rule.accounts, config)).covers, Retention(rule.delete, rule.trash_days, rule.expire_days)
         )
-        for rule in table.rules
+        for rule in table.retention_rules
     ]
     return Retentions(Retention(table.delete, table.trash_days, table.expire_days), rules)
 

@@ -245,7 +245,7 @@ class Maildrop:
     expire_days: int = attrs.field(default=0, validator=_least(0))
     """Days from delivery until a message is removed by itself, read or not; 0 is never. Told by CAPA as EXPIRE (RFC
     2449 section 6.7)."""
-    rules: tuple[RetentionRule, ...] = attrs.field(
+    retention_rules: tuple[RetentionRule, ...] = attrs.field(
         default=(), metadata={"sample": ({"accounts": ["@example.org"], "delete": "trash", "trash_days": 7},)}
     )
     """For accounts and domains: accounts, delete, trash_days, expire_days. The first rule that covers an account holds;
@@ -257,7 +257,7 @@ class Maildrop:
     @property
     def retains(self) -> bool:
         """Whether anything is to be done about mail after its removal, or without one."""
-        rules: Sequence[Maildrop | RetentionRule] = (self, *self.rules)
+        rules: Sequence[Maildrop | RetentionRule] = (self, *self.retention_rules)
         return any(each.delete != "remove" or each.expire_days for each in rules)
 
 

@@ -38,7 +38,7 @@ cleartext = "loopback"
 [maildrop]
 location = "maildir:mail/{user}"
 expire_days = 90
-rules = [
+retention_rules = [
     {accounts = ["fred"], delete = "trash", trash_days = 7},
     {accounts = ["anne"], delete = "hide", expire_days = 30},
 ]
