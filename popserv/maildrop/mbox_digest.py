@@ -13,7 +13,7 @@ from popserv.maildrop.mbox_split import HEADER_OCTETS, header_end
 
 DIGEST_OCTETS = 32
 
-_CHANGING = re.compile(
+CHANGING_HEADERS = re.compile(
     rb"(?mi)^(?:Status|X-Status|X-Keywords|X-UID|X-IMAP|X-IMAPbase|X-Mozilla-Status2?|X-Mozilla-Keys"
     rb"|Content-Length|Lines)[ \t]*:[^\n]*\n?(?:[ \t][^\n]*\n?)*"
 )
@@ -57,7 +57,7 @@ class Digest:
         octets, self._header = self._header or b"", None
         end = header_end(octets[:HEADER_OCTETS])
         end = min(len(octets), HEADER_OCTETS) if end < 0 else end
-        self._hash.update(_CHANGING.sub(b"", octets[:end]))
+        self._hash.update(CHANGING_HEADERS.sub(b"", octets[:end]))
         self._hash.update(octets[end:])
 
 
