@@ -193,6 +193,24 @@ class IRetainingStore(Interface):
         unique-ids that it had: a Deferred `popserv.maildrop.maildir_disposal.Undeleted`. Fails as `tidy` does."""
 
 
+class INamedMessages(Interface):
+    """Beside `IMaildrop`: one whose messages are files with names that last."""
+
+    def file_name(index: int) -> bytes:
+        """The name up to its flags. Only when the message has been read, or all has been that is needed to open it."""
+
+
+class IAdoptingStore(Interface):
+    """Beside `IMaildropStore`: one in which messages can be given the unique-ids that another server told for them."""
+
+    def adopt(account: IAccount, told: Sequence[Any], dry: bool = False) -> Deferred[Any]:
+        """Let messages be called as each `popserv.maildrop.told.Told` says: a Deferred `Adoption`, of the same module.
+
+        Takes the session lock and does not wait for it: fails as `IMaildropStore.open` does. With `dry` nothing
+        changes.
+        """
+
+
 class INotesRetrievals(Interface):
     """Beside `IMaildrop`: one that is told which messages were sent."""
 

@@ -19,6 +19,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "deliver": ("popserv.cli.deliver", "deliver"),
     "maildrop": ("popserv.cli.maildrop", "maildrop"),
     "undelete": ("popserv.cli.undelete", "undelete"),
+    "uidl": ("popserv.cli.uidl", "uidl"),
     "config": ("popserv.cli.config", "config"),
 }
 """Each verb's module and the name of its command there."""

@@ -10,10 +10,11 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IExpires, IMaildrop, IMessage, INotesRetrievals, IReadyListings
+from popserv.interfaces import IExpires, IMaildrop, IMessage, INamedMessages, INotesRetrievals, IReadyListings
 from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
 from popserv.maildrop.maildir_disposal import Removal, removal
+from popserv.maildrop.maildir_folder import unique_part
 from popserv.maildrop.maildir_reader import MaildirReader, Source
 from popserv.maildrop.maildir_seen import mark_seen
 from popserv.maildrop.retention import Retention
@@ -22,7 +23,7 @@ from popserv.maildrop.shield import shielded
 T = TypeVar("T")
 
 
-@implementer(IMaildrop, INotesRetrievals, IReadyListings, IExpires)
+@implementer(IMaildrop, INotesRetrievals, IReadyListings, IExpires, INamedMessages)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
@@ -71,6 +72,11 @@ class MaildirMaildrop:
         """Paths in the Maildir that are no messages, and why."""
         return self._source.snapshot.skipped
 
+    @property
+    def drift(self) -> int:
+        """Messages that clients knew by another unique-id, and will fetch again."""
+        return self._source.snapshot.drift
+
     def uidl(self, index: int) -> bytes:
         return self._source.snapshot.unique_id(index)
 
@@ -79,6 +85,9 @@ class MaildirMaildrop:
 
     def listing(self, keyword: Literal["LIST", "UIDL"]) -> ListingReader:
         return ListingReader(*self._source.snapshot.listing(keyword), self._source.disk)
+
+    def file_name(self, index: int) -> bytes:
+        return unique_part(self._source.snapshot.files.paths[index])
 
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         if self._closed:

@@ -192,6 +192,8 @@ class Snapshot:
         self.device = device
         self.identity = identity
         self.skipped = skipped
+        self.drift = 0
+        """Messages that had another unique-id the last time, known when the index is made anew."""
         self.layout = layout
         self.source: OctetSource = InMemory(b"") if source is None else source
         count = layout.count

@@ -65,11 +65,11 @@ class Taker:
             snapshot.skipped = skipped
             changed = False
         else:
-            columns = (_merged(known, found.kept, found.fresh) if ids_hold else None) or _identified(
-                folder, known, found.kept, found.fresh, identify, skipped
-            )
+            merged = _merged(known, found.kept, found.fresh) if ids_hold else None
+            columns = merged or _identified(folder, known, found.kept, found.fresh, identify, skipped)
             layout, octets = columns.packed()
             snapshot = Snapshot(folder.device, folder.identity, layout, InMemory(octets), skipped)
+            snapshot.drift = 0 if merged or known.index is None else _drift(known.snapshot.columns(), columns)
             changed = True
         # What is skipped may become a message without a change of names: it is looked at every time.
         listed = found.listed if not skipped else {NEW: NEVER, CUR: NEVER}
@@ -109,6 +109,13 @@ def _merged(known: Known, kept: Sequence[int], fresh: list[Entry]) -> Columns | 
         changes.append((known.place(entry.unique), 0, entry))
     changes.sort(key=lambda change: change[:2])
     return _changed(old.columns(), changes)
+
+
+def _drift(old: Columns, new: Columns) -> int:
+    """How many messages had another id before."""
+    before = dict(zip(zip(old.inodes, old.mtimes, old.sizes, strict=True), old.ids, strict=True))
+    files = zip(new.inodes, new.mtimes, new.sizes, strict=True)
+    return sum(before.get(file, own) != own for file, own in zip(files, new.ids, strict=True))
 
 
 def _changed(old: Columns, changes: list[tuple[int, int, Entry | None]]) -> Columns:

@@ -8,10 +8,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from popserv.errors import ReadOnly
-from popserv.interfaces import IMaildrop, IMessage, IReadOnlyMaildrop
+from popserv.interfaces import IMaildrop, IMessage, INamedMessages, IReadOnlyMaildrop
 
 
-@implementer(IReadOnlyMaildrop)
+@implementer(IReadOnlyMaildrop, INamedMessages)
 class ReadOnlyMaildrop:
     """See `popserv.interfaces.IReadOnlyMaildrop`. Closes what it is made of."""
 
@@ -30,6 +30,11 @@ class ReadOnlyMaildrop:
 
     def message(self, index: int) -> IMessage:
         return self._maildrop.message(index)
+
+    def file_name(self, index: int) -> bytes:
+        """See `popserv.interfaces.INamedMessages`; b"" where messages have no names."""
+        named = INamedMessages(self._maildrop, None)
+        return b"" if named is None else named.file_name(index)
 
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         return fail(ReadOnly()) if deleted else succeed(0)

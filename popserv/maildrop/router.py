@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -12,6 +12,7 @@ from zope.interface import implementer
 from popserv.errors import DeliveryError, StoreBroken
 from popserv.interfaces import (
     IAccount,
+    IAdoptingStore,
     IDelivery,
     IIncoming,
     IMaildrop,
@@ -23,7 +24,7 @@ from popserv.interfaces import (
 from popserv.maildrop.location import split
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IAdoptingStore, IDelivery)
 class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
@@ -61,6 +62,12 @@ class StoreRouter:
         if store is None:
             return fail(StoreBroken("what is removed from this maildrop is gone for good"))
         return store.undelete(account, since, dry)
+
+    def adopt(self, account: IAccount, told: Sequence[Any], dry: bool = False) -> Deferred[Any]:
+        store = IAdoptingStore(self._store(account), None)
+        if store is None:
+            return fail(StoreBroken("messages of this store cannot be given other unique-ids"))
+        return store.adopt(account, told, dry)
 
     def cannot_retain(self) -> list[str]:
         """The schemes of stores that know nothing but removing for good."""

@@ -24,6 +24,7 @@ class Selection:
         self.count = len(self.octets)
         self.total = sum(self.octets)
         self.skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
+        self.drift: int = getattr(maildrop, "drift", 0)
         self.expire: str = getattr(maildrop, "expire", "NEVER")
 
     def uidl(self, index: int) -> bytes:

@@ -11,7 +11,6 @@ import attrs
 from popserv.maildrop.mbox_digest import CHANGING_HEADERS
 from popserv.maildrop.mbox_split import HEADER_OCTETS, header_end
 
-
 Key = TypeVar("Key")
 
 
@@ -56,6 +55,7 @@ class Recogniser:
         self._names = _places(enumerate(names))
         self._names.pop(b"", None)
         self._octets = _places(enumerate(octets))
+        self._count = len(octets)
         self._header = header
         self._headers: dict[int, str] = {}
 
@@ -75,9 +75,10 @@ class Recogniser:
         return places[0] if len(places) == 1 else None
 
     def _alike(self, octets: int | None, header: str) -> list[int]:
-        if octets is None or not header:
+        if not header:
             return []
-        return [index for index in self._octets.get(octets, []) if self._hash(index) == header]
+        places: Iterable[int] = range(self._count) if octets is None else self._octets.get(octets, [])
+        return [index for index in places if self._hash(index) == header]
 
     def _hash(self, index: int) -> str:
         if index not in self._headers:

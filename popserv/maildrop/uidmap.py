@@ -96,6 +96,11 @@ class UidMap:
         """Note that these messages are gone. Raises `OSError`."""
         self._append(b"".join([b"- %b\n" % unique_id for unique_id in unique_ids]))
 
+    def rename(self, unique_ids: Iterable[bytes], mappings: Iterable[Mapping]) -> None:
+        """Put `mappings` into the map in place of these ids. Raises `OSError`, and then the map is as it was."""
+        old = b"".join([b"- %b\n" % unique_id for unique_id in unique_ids])
+        self._append(old + b"".join([mapping.line() for mapping in mappings]))
+
     def retire(self, mappings: Iterable[Mapping]) -> None:
         """Note that these have been there and are gone. Raises `OSError`."""
         self._append(b"".join([mapping.line() + b"- %b\n" % mapping.unique_id for mapping in mappings]))

@@ -102,7 +102,8 @@ class POP3Server(Connection):
         return "peer closed" if isinstance(reason.value, ConnectionDone) else "connection lost"
 
     def _log_end(self, why: str) -> None:
-        counters = self._session.counters
+        counters, maildrop = self._session.counters, getattr(self._session, "maildrop", None)
+        drift = getattr(maildrop, "drift", 0)
         self._listener.observer.event(
             "closed",
             session=self.session_id,
@@ -114,7 +115,8 @@ class POP3Server(Connection):
             retr=(counters.retr, counters.retr_octets),
             top=(counters.top, counters.top_octets),
             dele=counters.deleted,
-            skipped=len(getattr(getattr(self._session, "maildrop", None), "skipped", ())),
+            skipped=len(getattr(maildrop, "skipped", ())),
+            **({"drift": drift} if drift else {}),
             seconds=self._timeouts.now() - self._started,
             why=why,
         )

@@ -152,6 +152,10 @@ class Accounts:
             return known
         return DirectoryChain([known, VouchedFor()])
 
+    def listings(self) -> list[IAccountListing]:
+        """Those databases that can say whom they know."""
+        return [each for each in self.directories if IAccountListing.providedBy(each)]
+
     def take(self, credential: Any) -> bool:
         """Whether some checker takes credentials of this interface, now or once its database has somebody for them."""
         return any(credential.isOrExtends(taken) for each in self.checkers for taken in each.credentialInterfaces)
@@ -277,8 +281,7 @@ def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep | N
     """What there is to do at night; None for nothing. Raises `ConfigErrors`."""
     if not retains(config, store):
         return None
-    listings = [each for each in accounts.directories if IAccountListing.providedBy(each)]
-    return Upkeep(listings, accounts.directory(), store, rules.retentions(config))
+    return Upkeep(accounts.listings(), accounts.directory(), store, rules.retentions(config))
 
 
 def delivery(config: Config, store: StoreRouter) -> IDelivery:

@@ -36,11 +36,7 @@ class Upkeep:
 
     async def everybody(self) -> list[IAccount]:
         """Every account that a database lists, once. Raises what databases raise."""
-        names: dict[bytes, None] = {}
-        for listing in self.listings:
-            names.update(dict.fromkeys(await listing.names()))
-        found = [await self.directory.account(name) for name in names]
-        return list({account.name: account for account in found if account is not None}.values())
+        return await everybody(self.listings, self.directory)
 
     async def tidy(self, account: IAccount, dry: bool = False) -> Tidied:
         """Do it for one. Raises `PopError`, `MaildropInUse` while a session has the maildrop."""
@@ -74,6 +70,15 @@ class Upkeep:
             emptied=total.emptied,
             in_use=len(waiting),
         )
+
+
+async def everybody(listings: Sequence[IAccountListing], directory: IAccountDirectory) -> list[IAccount]:
+    """Every account that is listed, once. Raises what databases raise."""
+    names: dict[bytes, None] = {}
+    for listing in listings:
+        names.update(dict.fromkeys(await listing.names()))
+    found = [await directory.account(name) for name in names]
+    return list({account.name: account for account in found if account is not None}.values())
 
 
 class Nightly:

@@ -24,6 +24,7 @@ from zope.interface import implementer
 from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
 from popserv.interfaces import (
     IAccount,
+    IAdoptingStore,
     IBuildContext,
     IDelivery,
     IIncoming,
@@ -39,6 +40,7 @@ from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.maildir_adopt import adopt
 from popserv.maildrop.maildir_disposal import Tidied, Undeleted, tidy, undelete
 from popserv.maildrop.maildir_folder import Folder, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
@@ -53,6 +55,7 @@ from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.retention import retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
+from popserv.maildrop.told import Adoption, Told
 from popserv.maildrop.visit import Visit
 from popserv.pools import Pool
 
@@ -78,7 +81,7 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IAdoptingStore, IDelivery)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -150,6 +153,10 @@ class MaildirStore:
 
     def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
         return self._keep(account, lambda _path, folder, _snapshot: undelete(folder, since, dry), Undeleted())
+
+    def adopt(self, account: IAccount, told: Sequence[Told], dry: bool = False) -> Deferred[Adoption]:
+        nothing = Adoption(unmatched=list(told))
+        return self._keep(account, lambda _path, folder, snapshot: adopt(folder, snapshot, told, dry), nothing)
 
     def _keep(self, account: IAccount, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> Deferred[T]:
         """Do this in a thread, with the session lock; `nothing` is what it gives where there is no Maildir."""
