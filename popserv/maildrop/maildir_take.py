@@ -13,6 +13,7 @@ from popserv.maildrop.maildir_snapshot import Columns, Entry, Snapshot
 from popserv.maildrop.maildir_survey import Known, Surveyor, order, without_former_names
 from popserv.maildrop.octet_source import InMemory
 from popserv.maildrop.spare_indexes import SpareIndexes
+from popserv.maildrop.uidmap import mentions
 
 Identify = Callable[[Folder, list[Entry]], list[Entry]]
 """Gives ids to those whose names give none of their own; returns those that have one."""
@@ -65,7 +66,7 @@ class Taker:
             snapshot.skipped = skipped
             changed = False
         else:
-            merged = _merged(known, found.kept, found.fresh) if ids_hold else None
+            merged = _merged(folder, known, found.kept, found.fresh) if ids_hold else None
             columns = merged or _identified(folder, known, found.kept, found.fresh, identify, skipped)
             layout, octets = columns.packed()
             snapshot = Snapshot(folder.device, folder.identity, layout, InMemory(octets), skipped)
@@ -91,12 +92,14 @@ class Taker:
             self.spare.put(folder, Index(origin, layout, InMemory(octets), vouched=True))
 
 
-def _merged(known: Known, kept: Sequence[int], fresh: list[Entry]) -> Columns | None:
+def _merged(folder: Folder, known: Known, kept: Sequence[int], fresh: list[Entry]) -> Columns | None:
     """The index without what is gone and with what is `fresh`; None if it takes more than that to tell their ids."""
     old = known.snapshot
     gone = set(range(old.layout.count)).difference(kept)
     changes: list[tuple[int, int, Entry | None]] = [(row, 1, None) for row in gone]
     if len({entry.unique for entry in fresh}) < len(fresh):
+        return None
+    if known.has_map and mentions(folder.maildir, [entry.unique for entry in fresh if known.same(entry) is None]):
         return None
     for entry in sorted(fresh, key=lambda entry: order(entry.unique)):
         if not gone.issuperset(known.named(entry.unique)):
@@ -104,8 +107,6 @@ def _merged(known: Known, kept: Sequence[int], fresh: list[Entry]) -> Columns | 
         former = known.same(entry)
         if former is not None and old.mapped(former):
             entry.unique_id = old.unique_id(former)
-        elif former is None and known.has_map:
-            return None
         changes.append((known.place(entry.unique), 0, entry))
     changes.sort(key=lambda change: change[:2])
     return _changed(old.columns(), changes)

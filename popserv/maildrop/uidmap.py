@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -25,6 +25,8 @@ from popserv.maildrop.uidl import is_unique_id
 MAP_NAME = "popserv.uidmap"
 
 _NEW_NAME = "popserv.uidmap.new"
+
+_FEW = 100
 
 log = Logger()
 
@@ -42,8 +44,8 @@ class Mapping:
     name: bytes
 
     def line(self) -> bytes:
-        name = quote_from_bytes(self.name, safe="").encode("ascii")
-        return b"+ %b %d %d %d %b\n" % (self.unique_id, self.inode, self.mtime_ns, self.size, name)
+        known = self.unique_id, self.inode, self.mtime_ns, self.size, _quoted(self.name)
+        return b"+ %b %d %d %d %b\n" % known
 
 
 class UidMap:
@@ -134,12 +136,10 @@ class UidMap:
         """Take the map in; the octets of its whole lines."""
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             raise OSError(f"{MAP_NAME} is not a file")
-        content = bytearray()
-        while chunk := os.pread(self._descriptor, 1 << 16, len(content)):
-            content += chunk
+        content = _content(self._descriptor)
         self._found = len(content)
         whole = content.rfind(b"\n") + 1
-        for line in bytes(content[:whole]).splitlines():
+        for line in content[:whole].splitlines():
             self._take(line)
         return whole
 
@@ -177,6 +177,37 @@ class UidMap:
             self._found = self._size
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+def mentions(folder: int, names: Collection[bytes]) -> bool:
+    """Whether the map in the directory `folder` says anything about a message of one of these names.
+
+    Much faster than to take it in, for a few names; True where it cannot be read. Blocks; never raises.
+    """
+    if not names:
+        return False
+    try:
+        descriptor = os.open(MAP_NAME, os.O_RDONLY | _FLAGS, dir_fd=folder)
+    except OSError:
+        return True
+    try:
+        content = _content(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return len(names) > _FEW or any(b" %b\n" % _quoted(name) in content for name in names)
+
+
+def _quoted(name: bytes) -> bytes:
+    return quote_from_bytes(name, safe="").encode("ascii")
+
+
+def _content(descriptor: int) -> bytes:
+    content = bytearray()
+    while chunk := os.pread(descriptor, 1 << 20, len(content)):
+        content += chunk
+    return bytes(content)
 
 
 def _open(folder: int, create: bool) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from popserv.errors import MaildropInUse
+from popserv.maildrop import maildir_take
 from popserv.maildrop.told import Told
 from tests.stores.maildirs import FRED, MaildirTestCase
 
@@ -41,6 +42,23 @@ class TestAdoption(MaildirTestCase):
         self.close(maildrop)
         self.assertEqual(self.adopt(Told(b"old0", NAMES[0].encode())).unmatched, [Told(b"old0", NAMES[0].encode())])
         self.assertEqual(self.ids(), [name.encode() for name in NAMES[1:]])
+
+    def test_new_mail_costs_no_reading_of_what_is_known_of_the_others(self):
+        self.adopt(*(Told(b"old%d" % number, name.encode()) for number, name in enumerate(NAMES)))
+        self.ids()
+        looked = []
+        self.patch(maildir_take, "_identified", lambda *_arguments: looked.append(1))
+        self.put("1690000009.M1P1.host", part="new")
+        self.assertEqual(self.ids(), [b"old0", b"old1", b"old2", b"1690000009.M1P1.host"])
+        self.assertEqual(looked, [])
+
+    def test_a_new_file_under_a_name_of_the_map_is_another_message(self):
+        self.adopt(Told(b"old0", NAMES[0].encode()))
+        self.ids()
+        self.put(f"{NAMES[0]}:2,R", b"Subject: another\n\n")
+        found = self.ids()
+        self.assertEqual(len(set(found)), 4)
+        self.assertIn(b"old0", found)
 
     def test_a_session_keeps_them_from_changing_under_it(self):
         maildrop = self.open()
