@@ -47,6 +47,8 @@ class Policy:
     login_burst: int = 1
     """Logins that may follow each other at once."""
     sessions_per_account: int = 0
+    takeover: bool = False
+    """A new session ends the one before, which is not counted against it."""
 
     def check(self, account: IAccount, mechanism: str) -> None:
         """Raises `LoginBarred` if this account may not log in, or not this way."""
@@ -71,7 +73,7 @@ class Ledger:
     def enter(self, name: str, policy: Policy) -> None:
         """A session of this account begins. Raises `TooManySessions` or `LoginTooSoon`, and then it does not."""
         most = policy.sessions_per_account
-        if most and self._sessions[name] >= most:
+        if most and self._sessions[name] - policy.takeover >= most:
             raise TooManySessions(f"too many sessions of this account, the limit is {most}")
         if policy.login_delay:
             room, now = self._room_of(name, policy), self._now()

@@ -26,8 +26,8 @@ Ask = Callable[[Holder, str], Coroutine[Any, Any, bool]]
 """Asks for the maildrop of the account of this name: whether its lock is free now, or may be soon."""
 
 PAUSE_SECONDS = 0.05
-ATTEMPTS = 60
-"""A session that is in UPDATE gets three seconds to end."""
+PATIENCE_SECONDS = 3.0
+"""What a session that is in UPDATE gets to end, and whoever answers slowly to answer."""
 
 
 @implementer(IMaildropStore, IReadOnlyStore)
@@ -66,21 +66,19 @@ class Admission:
         return store.open_read_only(account, folder)
 
     async def _open(self, visit: Visit, folder: bytes) -> IMaildrop:
-        left = ATTEMPTS
+        deadline = self._clock.seconds() + PATIENCE_SECONDS
+        deaf: Holder | None = None  # has been asked, and did not answer
         while True:
             try:
                 return await self._store.open(visit, folder)
             except MaildropInUse as in_use:
-                left -= 1
-                if not left or not await self._may_wait(in_use.holder, visit.name):
-                    raise MaildropInUse(self._text(in_use), in_use.holder) from None
+                holder = in_use.holder
+                if self._ask is None or self._clock.seconds() >= deadline or (deaf is not None and deaf == holder):
+                    raise MaildropInUse(self._text(in_use), holder) from None
+            # A lock that has just been taken may not say by whom yet: nobody, or whoever had it before.
+            if holder is not None and not await self._ask(holder, visit.name):
+                deaf = holder
             await deferLater(self._clock, PAUSE_SECONDS)
-
-    async def _may_wait(self, holder: Holder | None, name: str) -> bool:
-        if self._ask is None:
-            return False
-        # Without a holder the lock has just been taken, and the file does not say by whom yet.
-        return holder is None or await self._ask(holder, name)
 
     def _text(self, in_use: MaildropInUse) -> str:
         holder = in_use.holder

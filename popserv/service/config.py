@@ -69,8 +69,6 @@ def from_table(table: Mapping[str, Any], base: Path, serving: bool = True) -> Co
     broken = {re.split(r"[.[]", path)[0] for path, _message in problems.found}
     if serving and not broken & {"listen", "tls"}:
         _check_certificate(config.tls, _check_listeners(config.listeners, problems), problems)
-    if not broken & {"maildrop", "policy"}:
-        _check_takeover(config, problems)
     if problems.found:
         raise ConfigErrors(problems.found)
     return attrs.evolve(config, base=base)
@@ -90,12 +88,6 @@ def _check_listeners(listeners: Sequence[Listen], problems: Problems) -> bool:
             problems.add(f"listen[{index}].tls", f"{listen.protocol} cannot do {mode}; it can do {able}")
         needs_tls = needs_tls or mode != "off"
     return needs_tls
-
-
-def _check_takeover(config: Config, problems: Problems) -> None:
-    if config.maildrop.lock == "takeover" and config.policy.sessions_per_account == 1:
-        message = 'must be 2 at least: with maildrop.lock = "takeover" a session comes in before the other is out'
-        problems.add("policy.sessions_per_account", message)
 
 
 def _check_certificate(tls: Tls, needed: bool, problems: Problems) -> None:

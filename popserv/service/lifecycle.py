@@ -129,10 +129,11 @@ class MailService(MultiService):
 
     async def _stop(self, hurry: Deferred[None]) -> None:
         registry = self._composer.registry
-        await self.ports.close()
+        await self.ports.close_named()
         self.log.info("popserv stops: {count} connections", count=len(registry))
         either: Deferred[Any] = DeferredList([registry.drain(), hurry], fireOnOneCallback=True)
         await either
+        await self.ports.close()
         await super().stopService()  # type: ignore[no-untyped-call]
         if len(registry):
             # Those that are left end with the reactor, and what they do then still needs the pools.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from errno import EADDRNOTAVAIL, EAFNOSUPPORT
 from functools import cached_property
 from operator import attrgetter
@@ -79,6 +79,10 @@ class Port:
         return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
 
 
+def _closed(ports: Iterable[Port]) -> Deferred[Any]:
+    return DeferredList([maybeDeferred(port.listening.stopListening) for port in ports], consumeErrors=True)
+
+
 class Ports:
     """All open sockets of the service."""
 
@@ -117,9 +121,14 @@ class Ports:
 
     def close(self) -> Deferred[Any]:
         """Accept nothing any more: fires when all sockets are closed."""
-        closing = [maybeDeferred(port.listening.stopListening) for port in self._open.values()]
-        self._open = {}
-        return DeferredList(closing, consumeErrors=True)
+        closing, self._open = self._open, {}
+        return _closed(closing.values())
+
+    def close_named(self) -> Deferred[Any]:
+        """As `close`, but for sockets that do not stand in the ready line: other processes still reach this one."""
+        closing = [port for port in self._open.values() if port.name]
+        self._open = {key: port for key, port in self._open.items() if not port.name}
+        return _closed(closing)
 
     def _listen(self, offer: Offer) -> Port:
         endpoint, switch = parse(offer.endpoint), Switch(offer.factory)

@@ -35,7 +35,8 @@ def policy(config: Config) -> Policy:
     """What `[policy]` says."""
     table = config.policy
     rules = [Rule(_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
-    return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
+    takeover = config.maildrop.lock == "takeover"
+    return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account, takeover)
 
 
 def quotas(config: Config) -> Quotas:

@@ -15,7 +15,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from errno import ENAMETOOLONG, EPERM
+from errno import ECONNREFUSED, ENAMETOOLONG, EPERM
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
@@ -41,6 +41,7 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
 _MOST_OCTETS = 4096
 _PATH_OCTETS = 107
 _PREFIX = "takeover-"
+_SETTLED_SECONDS = 60.0
 _READY = b'{"ready": true}'
 _ASKED = b'{"asked": true}'
 
@@ -74,6 +75,21 @@ def _is_ours(connected: socket.socket) -> bool:
     credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     user: int = _CREDENTIALS.unpack(credentials)[1]
     return user in (0, os.geteuid())
+
+
+def _sweep(folder: Path, now: float) -> None:
+    """Remove the sockets in `folder` that processes have left behind, and whose names nobody listens at any more."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            # One that is new may be about to be listened at.
+            if path.is_socket() and now - path.lstat().st_mtime > _SETTLED_SECONDS and _is_deserted(path):
+                path.unlink()
+
+
+def _is_deserted(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(str(path)) == ECONNREFUSED
 
 
 class Answering(_Line):
@@ -153,17 +169,6 @@ class AskingFactory(Factory[Asking]):
         return Asking(self._question)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the sockets of processes that were killed: nobody listens there. Blocks; never raises."""
-    for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-            probe.setblocking(False)
-            try:
-                probe.connect(os.fsencode(path))
-            except ConnectionRefusedError:
-                path.unlink()
-
-
 class Takeovers:
     """This process among those that serve the same maildrops."""
 
@@ -184,7 +189,7 @@ class Takeovers:
         """
         if not self.socket:
             folder = self._folder(runtime, base, environment)
-            _sweep(folder)
+            _sweep(folder, self._reactor.seconds())
             path = str(folder / f"{_PREFIX}{os.getpid()}-{token_hex(4)}")
             if len(os.fsencode(path)) > _PATH_OCTETS:
                 raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG))

@@ -132,6 +132,11 @@ class Books(SynchronousTestCase):
         self.ledger.leave("fred")
         self.assertEqual(self.enter(policy), "")
 
+    def test_a_session_that_is_taken_over_does_not_count_against_its_taker(self) -> None:
+        policy = Policy(sessions_per_account=1, takeover=True)
+        self.assertEqual([self.enter(policy) for _ in range(2)], ["", ""])
+        self.assertEqual(self.enter(policy), "too many sessions of this account, the limit is 1")
+
     def test_memory_is_bounded(self) -> None:
         policy = Policy(login_delay=60)
         for number in range(10):

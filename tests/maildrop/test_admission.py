@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from popserv.errors import MaildropInUse, StoreBroken
 from popserv.interfaces import IDelivery, IMaildropStore
-from popserv.maildrop.admission import ATTEMPTS, PAUSE_SECONDS, Admission
+from popserv.maildrop.admission import PATIENCE_SECONDS, PAUSE_SECONDS, Admission
 from popserv.maildrop.visit import Visit
 from popserv.stores.memory import MemoryStore
 from popserv.testing.store_contract import StoreContract
@@ -86,18 +86,38 @@ class TestAsking(MaildirTestCase):
     def test_who_is_busy_is_waited_for_and_asked_again_but_not_for_ever(self):
         first = self.successResultOf(self.admission.open(VISIT))
         opening = self.admission.open(FRED)
-        for _ in range(ATTEMPTS - 1):
+        for _ in range(int(PATIENCE_SECONDS / 0.1)):
             self.assertNoResult(opening)
-            self.clock.advance(PAUSE_SECONDS)
+            self.clock.advance(0.1)
+        self.clock.advance(0.1)
         self.failureResultOf(opening, MaildropInUse)
-        self.assertEqual(len(self.asked), ATTEMPTS - 1)
+        self.assertEqual(len(self.asked), int(PATIENCE_SECONDS / 0.1) + 1)
         self.close(first)
 
     def test_who_cannot_be_asked_keeps_the_maildrop(self):
         self.answer = False
         first = self.successResultOf(self.admission.open(VISIT))
-        self.failureResultOf(self.admission.open(FRED), MaildropInUse)
+        opening = self.admission.open(FRED)
+        self.assertNoResult(opening)
+        self.clock.advance(PAUSE_SECONDS)
+        self.failureResultOf(opening, MaildropInUse)
+        self.assertEqual(len(self.asked), 1)
         self.close(first)
+
+    def test_a_lock_that_still_names_who_had_it_before_is_asked_for_again(self):
+        first = self.successResultOf(self.admission.open(VISIT))
+        lock_file = self.maildir / "popserv.lock"
+        current = lock_file.read_bytes()
+        lock_file.write_bytes(current.replace(b"0badcafe-7", b"0badcafe-1"))
+        self.answer = False
+        opening = self.admission.open(FRED)
+        self.answer = True
+        lock_file.write_bytes(current)
+        self.leaves = lambda: self.close(first)
+        self.clock.advance(PAUSE_SECONDS)
+        self.clock.advance(PAUSE_SECONDS)
+        self.close(self.successResultOf(opening))
+        self.assertEqual([session for session, _, _ in self.asked], ["0badcafe-1", "0badcafe-7"])
 
     def test_a_lock_that_does_not_say_whose_it_is_yet_is_waited_for(self):
         first = self.successResultOf(self.admission.open(VISIT))

@@ -195,16 +195,6 @@ def test_half_a_certificate(line: str, key: str) -> None:
     assert list(errors(line, serving=True)) == [key]
 
 
-def test_a_session_that_is_taken_over_needs_a_place_beside_the_other() -> None:
-    table = {"maildrop": {"lock": "takeover"}, "policy": {"sessions_per_account": 1}}
-    with pytest.raises(ConfigErrors) as caught:
-        from_table(table, Path(), serving=False)
-    [(key, message)] = caught.value.errors
-    assert key == "policy.sessions_per_account"
-    assert "must be 2 at least" in message
-    from_table({**table, "policy": {"sessions_per_account": 2}}, Path(), serving=False)
-
-
 def test_an_address_is_used_once() -> None:
     listen = '[[listen]]\nendpoint = "tcp:{0}"\ntls = "off"\n' * 2
     assert list(errors(listen.format(110), serving=True)) == ["listen[1].endpoint"]

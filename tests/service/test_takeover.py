@@ -10,6 +10,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
@@ -184,17 +185,6 @@ class TestFolder(TestCase):
         temporary.stop()
         self.assertFalse(folder.exists())
 
-    def test_sockets_of_processes_that_were_killed_are_removed(self) -> None:
-        folder = self.base / "run"
-        folder.mkdir(0o700)
-        with socket.socket(socket.AF_UNIX) as dead, socket.socket(socket.AF_UNIX) as alive:
-            dead.bind(str(folder / "takeover-1-dead"))
-            alive.bind(str(folder / "takeover-2-alive"))
-            alive.listen()
-            (folder / "another").write_text("")
-            self.listener("run", {})
-            self.assertEqual(sorted(os.listdir(folder)), ["another", "takeover-2-alive"])
-
     def test_one_where_others_may_write_is_refused(self) -> None:
         (self.base / "open").mkdir()
         (self.base / "open").chmod(0o777)
@@ -202,6 +192,25 @@ class TestFolder(TestCase):
 
     def test_a_path_too_long_for_a_socket_is_refused(self) -> None:
         self.assertRaises(OSError, self.listener, "x" * 100, {})
+
+    def test_sockets_that_nobody_listens_at_any_more_are_removed(self) -> None:
+        folder = self.base / "run"
+        folder.mkdir(0o700)
+        listening = []
+        for name in ("takeover-1-dead", "takeover-2-alive", "takeover-3-new", "other-4"):
+            one = socket.socket(socket.AF_UNIX)
+            self.addCleanup(one.close)
+            one.bind(str(folder / name))
+            if name == "takeover-2-alive":
+                one.listen()
+            if name != "takeover-3-new":
+                os.utime(folder / name, (0, 0))
+            listening.append(one)
+        (folder / "takeover-5-file").touch()
+        os.utime(folder / "takeover-5-file", (0, 0))
+        self.listener("run", {})
+        left = {"takeover-2-alive", "takeover-3-new", "other-4", "takeover-5-file"}
+        self.assertEqual({path.name for path in folder.iterdir()}, left)
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +222,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     text = "\n".join(
         'endpoint = "tcp:0:interface=127.0.0.1"' if line.startswith("endpoint") else line for line in lines
     )
+    text = text.replace("[policy]", "").replace("[maildrop]", "[policy]\nsessions_per_account = 1\n\n[maildrop]")
     text = text.replace("[maildrop]", '[maildrop]\nlock = "takeover"').replace("[server]", '[server]\nruntime = "run"')
     made.configuration.write_text(text)
     assert 'runtime = "run"' in text
@@ -270,3 +280,58 @@ def test_a_process_that_does_not_answer_keeps_its_session(services: tuple[Server
         services[0].signal(signal.SIGCONT)
     assert older.noop().startswith(b"+OK")
     older.quit()
+
+
+def test_a_process_that_is_shutting_down_gives_its_sessions_up(
+    place: Place, services: tuple[Server, Server], tmp_path: Path
+) -> None:
+    with server([*POPSERV, "run", "--config", place.configuration], tmp_path) as leaving:
+        older = log_in(leaving)
+        leaving.signal(signal.SIGTERM)
+        leaving.await_text("popserv stops")
+        newer = log_in(services[0])
+        assert newer.noop().startswith(b"+OK")
+        older.close()
+        assert leaving.ends() == 0
+        newer.quit()
+
+
+def test_a_client_that_takes_nothing_of_a_message_is_not_waited_for(
+    place: Place, services: tuple[Server, Server]
+) -> None:
+    message = MESSAGE + (b"x" * 998 + b"\r\n") * 20_000
+    assert popserv("deliver", "--config", place.configuration, "demo", given=message).returncode == 0
+    older = log_in(services[0])
+    count = older.stat()[0]
+    older.sock.sendall(b"RETR %d\r\n" % count)
+    assert older.file.readline().startswith(b"+OK")
+    newer = log_in(services[1])
+    newer.dele(count)
+    newer.quit()
+    older.close()
+
+
+def test_of_several_newcomers_one_has_the_maildrop_in_the_end(services: tuple[Server, Server]) -> None:
+    older = log_in(services[0])
+    with ThreadPoolExecutor(4) as threads:
+        newcomers = list(threads.map(_try_to_log_in, [services[number % 2] for number in range(4)]))
+    older.close()
+    arrived = [client for client in newcomers if client is not None]
+    alive = [client for client in arrived if _answers(client)]
+    assert len(alive) == 1
+    for client in arrived:
+        client.close()
+
+
+def _try_to_log_in(service: Server) -> poplib.POP3 | None:
+    try:
+        return log_in(service)
+    except poplib.error_proto:
+        return None
+
+
+def _answers(client: poplib.POP3) -> bool:
+    try:
+        return client.noop().startswith(b"+OK")
+    except (poplib.error_proto, OSError):
+        return False
