@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import product
 from typing import Any
@@ -75,14 +75,16 @@ class CheckerChain:
         forms: Callable[[bytes], Sequence[bytes]] = itself,
         directory: IAccountDirectory | None = None,
         secret: bytes = b"",
+        vet: Callable[[bytes, Any], Awaitable[None]] | None = None,
     ) -> None:
         """`may_act_as` says of two prepared names whether the first may log in to the maildrop of the second. `labels`
         are what a `popserv.auth.trail.Trail` calls the checkers. `forms` gives the accounts that a prepared name may
         stand for, in order; see `popserv.auth.naming.Naming`. `directory` knows the account that a name stands for, for
         somebody who acts as another. By `secret`, which should outlive a restart, strangers are spread over the
-        checkers."""
+        checkers. `vet` raises an error if whoever would act as another may not log in by these credentials himself."""
         self._directory = directory
         self._secret = secret
+        self._vet = vet
         self._checkers = list(checkers)
         self._labels = list(labels) or [type(checker).__name__ for checker in checkers]
         self._may_act_as = may_act_as
@@ -111,6 +113,10 @@ class CheckerChain:
             if (trail := getattr(credentials, "trail", None)) is not None:
                 trail.reason = "authorization"
             raise CredentialsRefused("may not act as somebody else")
+        if self._vet is not None:
+            await self._vet(avatar_id, credentials)
+        if (trail := getattr(credentials, "trail", None)) is not None:
+            trail.master = avatar_id.decode("utf-8", "replace")
         return await self._meant(authorization)
 
     async def _meant(self, authorization: bytes) -> bytes:

@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from popserv.auth.chain import can_check
 from popserv.auth.names import InvalidName
-from popserv.auth.pace import Pace
+from popserv.auth.pace import Pace, Paced
 from popserv.auth.trail import Trail
 from popserv.errors import (
     DEFECTS,
@@ -150,7 +150,7 @@ class LoginService:
             self._throttle.record_success(peer.address, self._counted(name))
         logged_in = await self._open(result, name, peer)
         trail.succeeded()
-        said = {"trace": trail.trace} if trail.trace else {}
+        said = {key: value for key, value in (("trace", trail.trace), ("by", trail.master)) if value}
         self._report("login", peer, logged_in.name, trail, **said)
         return logged_in
 
@@ -168,7 +168,10 @@ class LoginService:
             trail.reason = "authorization"
             raise LoginRefused()
         trail.trace = getattr(prepared, "trace", "")
-        return attrs.evolve(prepared, address=peer.address, trail=trail)
+        trail.mechanism = peer.mechanism
+        conversation = getattr(prepared, "conversation", None)
+        paced = {} if conversation is None else {"conversation": Paced(conversation, self._pace, trail)}
+        return attrs.evolve(prepared, address=peer.address, trail=trail, **paced)
 
     def _authorizes(self, credentials: Any) -> bool:
         return any(

@@ -6,6 +6,7 @@ The same for logins, LMTP and `popserv deliver`, so that whoever gets mail at a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,7 @@ class BrokenAliases(ValueError):
         self.problems = problems
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Naming:
     """How names stand for accounts: a default domain, ``+detail``, domains whose local parts are accounts, aliases."""
 
@@ -33,6 +34,11 @@ class Naming:
     """In lower case, those whose local parts are accounts as well."""
     aliases: Mapping[str, str] = attrs.field(factory=dict)
     """Prepared names and the prepared accounts they stand for."""
+
+    @cached_property
+    def _aliased(self) -> frozenset[str]:
+        """The accounts that have aliases."""
+        return frozenset(self.aliases.values())
 
     def complete(self, name: bytes) -> bytes:
         """The prepared name, with a domain if names have one: what an account is called. Raises `InvalidName`."""
@@ -64,10 +70,12 @@ class Naming:
     def canonical(self, name: bytes) -> bytes:
         """The last of `forms`: the same for all that one could write, and `name` itself for what is no name.
 
-        Failures are counted by it, so that details and domains do not give more tries.
+        Failures are counted by it, so that details, domains and aliases do not give more tries.
         """
         try:
-            return self.forms(name)[-1]
+            forms = self.forms(name)
+            account = next((form for form in forms if form.decode("utf-8") in self._aliased), b"")
+            return self.forms(account)[-1] if account else forms[-1]
         except InvalidName:
             return name
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from math import ceil, log
+from typing import Any
 
 import attrs
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from zope.interface import implementer
 
 from popserv.auth.trail import Trail
+from popserv.interfaces import IConversation
 from popserv.steady import steady
 
 LEAST_SECONDS = 0.05
@@ -30,9 +33,34 @@ MARGIN = 1.2
 REMEMBERED = 16
 """Answers of a kind; three quarters of them, by length, count."""
 MOST_KINDS = 64
-FORGET_SECONDS = 3600.0
-HOLD_SECONDS = 600.0
+FORGET_SECONDS = 900.0
+HOLD_SECONDS = 120.0
 """What has risen does not fall for so long."""
+
+
+@implementer(IConversation)
+class Paced:
+    """A conversation in which the time that the client takes for its answers is not counted as ours."""
+
+    def __init__(self, conversation: IConversation, pace: Pace, trail: Trail) -> None:
+        self._conversation = conversation
+        self._pace = pace
+        self._trail = trail
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._conversation, name)
+
+    async def challenge(self, octets: bytes) -> bytes:
+        try:
+            return await self._conversation.challenge(octets)
+        finally:
+            self._pace.begin(self._trail)
+
+    async def first(self) -> bytes:
+        try:
+            return await self._conversation.first()
+        finally:
+            self._pace.begin(self._trail)
 
 
 @attrs.frozen
@@ -55,11 +83,12 @@ class Pace:
         trail.begun = self._now()
         trail.pace = self
 
-    async def hold(self, answer: str, trail: Trail, least: float = 0.0) -> None:
-        """Wait until this kind of `answer`, and `least` seconds since the beginning, are due."""
+    async def hold(self, answer: str, trail: Trail, least: float = 0.0, most: float = MOST_SECONDS) -> None:
+        """Wait until this kind of `answer`, and `least` seconds since the beginning, are due; for the others' sake not
+        beyond `most`."""
         taken = self._now() - trail.begun
         self._note((answer, str(len(trail.answers)), trail.work, trail.reason), taken)
-        due = max(least, self._due(answer))
+        due = max(least, min(most, self._due(answer)))
         if due > taken:
             await deferLater(self._clock, due - taken)
 

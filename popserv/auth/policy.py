@@ -18,13 +18,16 @@ from popserv.errors import LoginBarred, LoginTooSoon, TooManySessions
 from popserv.interfaces import IAccount
 from popserv.steady import steady
 
+OUR_DOMAINS = "@"
+"""In a rule: all accounts whose names have no domain."""
+
 
 @attrs.frozen
 class Rule:
     """What holds for some accounts."""
 
     accounts: tuple[str, ...]
-    """Prepared names, ``@domain`` for all of a domain, ``*`` for all."""
+    """Prepared names, ``@domain`` for all of a domain, `OUR_DOMAINS` for names without one, ``*`` for all."""
     pop3: bool = True
     """Whether they may log in at all."""
     mechanisms: frozenset[str] = frozenset()
@@ -32,8 +35,12 @@ class Rule:
 
     def covers(self, name: str) -> bool:
         """Whether the account of this prepared name is one of them."""
-        domain = name.rpartition("@")[1:]
-        return name in self.accounts or "*" in self.accounts or (bool(domain[0]) and "".join(domain) in self.accounts)
+        _local, at, domain = name.rpartition("@")
+        return not {name, "*", f"@{domain}" if at else OUR_DOMAINS}.isdisjoint(self.accounts)
+
+
+def _anywhere(_address: str) -> bool:
+    return True
 
 
 @attrs.frozen
@@ -49,6 +56,13 @@ class Policy:
     sessions_per_account: int = 0
     takeover: bool = False
     """A new session ends the one before, which is not counted against it."""
+
+    def admit(self, account: IAccount, address: str, mechanism: str) -> None:
+        """Raises `LoginBarred` if this account may not log in, or not from there, or not this way."""
+        # Some checker has asked before, of another account perhaps, or of one that it knows no more than the name of.
+        if not getattr(account, "admits", _anywhere)(address):
+            raise LoginBarred("this account is disabled, or not to be used from here")
+        self.check(account, mechanism)
 
     def check(self, account: IAccount, mechanism: str) -> None:
         """Raises `LoginBarred` if this account may not log in, or not this way."""
@@ -106,10 +120,6 @@ class Ledger:
             self._room.popitem(last=False)
 
 
-def _anywhere(_address: str) -> bool:
-    return True
-
-
 class Gate:
     """A policy with the ledger it goes by; the realm asks it."""
 
@@ -127,10 +137,7 @@ class Gate:
 
     def check(self, account: IAccount, mind: Any) -> None:
         """A session that neither counts nor has to wait may begin. Raises `LoginBarred`."""
-        # Some checker has asked before, of another account perhaps, or of one that it knows no more than the name of.
-        if not getattr(account, "admits", _anywhere)(getattr(mind, "address", "")):
-            raise LoginBarred("this account is disabled, or not to be used from here")
-        self._policy.check(account, getattr(mind, "mechanism", ""))
+        self._policy.admit(account, getattr(mind, "address", ""), getattr(mind, "mechanism", ""))
 
     def undo(self, account: IAccount) -> None:
         """The maildrop could not be opened."""

@@ -25,6 +25,9 @@ from popserv.errors import MalformedResponse
 from popserv.interfaces import IConversation, IScramSha1, IScramSha256, IScramSha512
 from popserv.wire.arguments import base64
 
+CHALLENGE_SECONDS = 0.25
+"""No longer is a challenge held back so that its time does not tell whether there is the account: there may be."""
+
 NONCE_OCTETS = 18
 """Of the server's part, before base64."""
 
@@ -168,10 +171,8 @@ class ScramExchange:
         pace = None if self.trail is None else self.trail.pace
         if self.trail is None or pace is None:
             return await self.conversation.challenge(challenge)
-        await pace.hold("challenge", self.trail)
-        response = await self.conversation.challenge(challenge)
-        pace.begin(self.trail)
-        return response
+        await pace.hold("challenge", self.trail, most=CHALLENGE_SECONDS)
+        return await self.conversation.challenge(challenge)
 
     def _is_proof(self, stored_key: bytes, message: bytes, proof: bytes) -> bool:
         signature = hmac.digest(stored_key, message, self.hash_name)

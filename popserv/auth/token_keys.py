@@ -45,7 +45,7 @@ def key_set(document: Any) -> Sequence[PublicKey]:
 
 
 def _public_key(data: Any) -> PublicKey | None:
-    if not isinstance(data, dict) or data.get("kty") not in _TYPES or data.get("use", "sig") != "sig":
+    if not isinstance(data, dict) or str(data.get("kty")) not in _TYPES or data.get("use", "sig") != "sig":
         return None
     try:
         key = JWKRegistry.import_key(data)

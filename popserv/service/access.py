@@ -18,7 +18,9 @@ from popserv.auth.account import Account
 from popserv.auth.chain import CheckerChain, DirectoryChain
 from popserv.auth.naming import Naming
 from popserv.auth.success_cache import SuccessCache
+from popserv.auth.trail import Trail
 from popserv.delivery.quota import BoundedDelivery
+from popserv.errors import NoSuchAccount
 from popserv.interfaces import (
     IAccount,
     IAccountDirectory,
@@ -259,6 +261,15 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
     """The one checker of the portal: all databases in order, and who may act as whom."""
     # An alias stands for the account, whoever else could have that name.
     masters = frozenset(accounts.naming.forms(name.encode("utf-8"), details=False)[0] for name in config.policy.masters)
+    known, policy = accounts.directory_after_login(), rules.policy(config)
+
+    async def vet(avatar_id: bytes, credentials: Any) -> None:
+        account = await known.account(avatar_id)
+        if account is None:
+            raise NoSuchAccount()
+        trail = credentials.trail or Trail()
+        policy.admit(account, credentials.address, trail.mechanism)
+
     return CheckerChain(
         accounts.checkers,
         lambda avatar_id, _other: avatar_id in masters,
@@ -266,6 +277,7 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
         accounts.naming.forms,
         accounts.directory(),
         host_secret(),
+        vet,
     )
 
 

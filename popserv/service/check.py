@@ -65,7 +65,7 @@ def problems(config: Config) -> list[Problem]:
         *_certificates(config),
         *_client_certificates(config),
         *_accounts(config, context),
-        *_aliases(config),
+        *_aliases(config, context),
         *_maildrop(config, context),
         *_endpoints(config),
     ]
@@ -159,11 +159,20 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
                 yield Problem(key, f"{text}: {reason}")
 
 
-def _aliases(config: Config) -> Iterator[Problem]:
+def _aliases(config: Config, context: BuildContext) -> Iterator[Problem]:
     try:
-        rules.naming(config)
+        aliases = rules.naming(config).aliases
+        known = access.accounts(config, context).directory()
     except ConfigErrors as errors:
-        yield from (Problem(key, message) for key, message in errors.errors)
+        # What is wrong with account databases has been told under their own key.
+        yield from (Problem(key, message) for key, message in errors.errors if key == "auth.aliases")
+        return
+    for alias, name in sorted(aliases.items()):
+        found: list[Any] = []
+        known.account(name.encode("utf-8")).addBoth(found.append)
+        if found == [None]:
+            message = f"{alias!a} stands for {name!a}, which is no account"
+            yield Problem("auth.aliases", message, warning=True)
 
 
 def _reason(work: Deferred[Any]) -> str:

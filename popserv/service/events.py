@@ -77,7 +77,7 @@ def _session(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _login(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     known = {name: facts.get(name, "") for name in ("peer", "session", "user", "mech", "tls", "checker")}
-    return {**known, "trace": facts["trace"]} if "trace" in facts else known
+    return {**known, **{name: facts[name] for name in ("by", "trace") if name in facts}}
 
 
 def _refusal(facts: Mapping[str, Any]) -> Mapping[str, Any]:

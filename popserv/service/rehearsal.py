@@ -88,7 +88,7 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
 
     Raises `CannotRehearse`, `ValueError` for an unknown mechanism, and `popserv.service.config.ConfigErrors`.
     """
-    trail = Trail()
+    trail = Trail(mechanism=mechanism)
     found = access.accounts(config, context)
     chain = access.chain(config, found)
     try:

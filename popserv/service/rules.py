@@ -8,7 +8,7 @@ import attrs
 
 from popserv.auth.names import prepare
 from popserv.auth.naming import BrokenAliases, Naming, read_aliases
-from popserv.auth.policy import Policy, Rule
+from popserv.auth.policy import OUR_DOMAINS, Policy, Rule
 from popserv.delivery.quota import Quota, QuotaRule, Quotas
 from popserv.maildrop.retention import Retention, RetentionRule, Retentions
 from popserv.service import names
@@ -69,6 +69,8 @@ def _covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
             covered.append(name)
         elif name.startswith("@"):
             covered.append("@" + prepare(name[1:].encode("utf-8"), config.auth.case))
+            if name[1:].lower() in naming(config).domains:
+                covered.append(OUR_DOMAINS)
         else:
             covered += [form.decode("utf-8") for form in naming(config).forms(name.encode("utf-8"), details=False)]
     return tuple(covered)

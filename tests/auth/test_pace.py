@@ -18,6 +18,7 @@ from popserv.auth.pace import (
     REMEMBERED,
     STEP,
     Pace,
+    Paced,
 )
 from popserv.auth.scram_keys import ScramKeys
 from popserv.auth.trail import Trail
@@ -89,7 +90,10 @@ class Paces(SynchronousTestCase):
         self.pace.begin(trail)
         talk = Talk(b"n,,n=fred,r=abc", lambda _challenge: b"no final message")
         exchange = self.successResultOf(ensureDeferred(plugins.find("sasl", "scram-sha-256").authenticate(talk)))
-        proof = ensureDeferred(attrs.evolve(exchange, trail=trail).prove(ScramKeys.make(b"secret", "sha256")))
+        paced = Paced(talk, self.pace, trail)
+        proof = ensureDeferred(
+            attrs.evolve(exchange, trail=trail, conversation=paced).prove(ScramKeys.make(b"secret", "sha256"))
+        )
         self.clock.advance(0.24)
         self.assertEqual(talk.challenges, [])
         self.clock.advance(0.02)

@@ -16,8 +16,9 @@ from popserv.auth.credentials import Password
 from popserv.auth.login import LoginService, Peer
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
+from popserv.auth.trail import Trail
 from popserv.delivery.recipients import Recipients
-from popserv.errors import LoginRefused
+from popserv.errors import LoginBarred, LoginRefused
 from popserv.pools import InlinePool
 from popserv.service.access import BuildContext, accounts, chain, open_store
 from popserv.service.config import from_table
@@ -132,8 +133,28 @@ def test_rules_and_masters_hold_for_an_account_whatever_it_is_called(config: Con
         assert isinstance(name, bytes)
         return name
 
+    for rule in (
+        PolicyRule(accounts=("joe@example.net",), pop3=False),
+        PolicyRule(accounts=("@example.net",), mechanisms=("apop",)),
+    ):
+        against = attrs.evolve(ruled, policy=attrs.evolve(ruled.policy, rules=(rule,)))
+        credentials = Password(b"joe@example.net", b"joe", authorization=b"fred").prepared("fold")
+        with pytest.raises(LoginBarred):
+            result(_ask(chain(against, found), credentials))
+
     meant = {b"fred+lists": b"fred", b"postmaster": b"fred", b"ann+x": b"ann+x", b"nobody": b"nobody"}
     assert {identity: result(master(identity)) for identity in meant} == meant
+
+
+async def _ask(asked: CheckerChain, credentials: Password) -> object:
+    return await asked.requestAvatarId(attrs.evolve(credentials, trail=Trail(mechanism="PLAIN")))
+
+
+def test_a_rule_for_our_own_domain_covers_accounts_without_one(config: Config) -> None:
+    ruled = attrs.evolve(config, policy=Policy(rules=(PolicyRule(accounts=("@example.org",), pop3=False),)))
+    assert log_in(ruled, "fred", "secret", "plain").refusal.startswith("pop3 is off")
+    foreign = attrs.evolve(config, policy=Policy(rules=(PolicyRule(accounts=("@example.com",), pop3=False),)))
+    assert log_in(foreign, "fred", "secret", "plain").account == "fred"
 
 
 def test_accounts_without_a_domain_are_found_where_the_default_one_is_ours(config: Config) -> None:
