@@ -6,10 +6,11 @@ from collections.abc import Sequence, Set
 from typing import Literal, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IMaildrop, IMessage, INotesRetrievals, IReadyListings
+from popserv.interfaces import IDatedMaildrop, IMaildrop, IMessage, INotesRetrievals, IReadyListings
 from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
 from popserv.maildrop.maildir_reader import MaildirReader, Source
@@ -20,7 +21,7 @@ from popserv.maildrop.shield import shielded
 T = TypeVar("T")
 
 
-@implementer(IMaildrop, INotesRetrievals, IReadyListings)
+@implementer(IMaildrop, IDatedMaildrop, INotesRetrievals, IReadyListings)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
@@ -64,6 +65,9 @@ class MaildirMaildrop:
 
     def listing(self, keyword: Literal["LIST", "UIDL"]) -> ListingReader:
         return ListingReader(*self._source.snapshot.listing(keyword), self._source.disk)
+
+    def delivered(self) -> Deferred[Sequence[int]]:
+        return shielded(self._source.disk.run(self._source.snapshot.delivered).addErrback(_unavailable))
 
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         if self._closed:
@@ -111,6 +115,12 @@ class MaildirMaildrop:
         waiting, self._waiting = self._waiting, []
         for released in waiting:
             released.callback(None)
+
+
+def _unavailable(failure: Failure) -> Failure:
+    if isinstance(failure.value, OSError):
+        raise StoreUnavailable() from failure.value
+    return failure
 
 
 @implementer(IMessage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -12,6 +13,7 @@ from popserv.errors import DeliveryError, StoreBroken
 from popserv.interfaces import (
     IAccount,
     IDelivery,
+    IHasFolders,
     IIncoming,
     IMaildrop,
     IMaildropStore,
@@ -21,7 +23,7 @@ from popserv.interfaces import (
 from popserv.maildrop.location import split
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IHasFolders, IDelivery)
 class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
@@ -50,9 +52,17 @@ class StoreRouter:
             return fail(DeliveryError("this maildrop takes no mail in"))
         return delivery.begin(account, folder)
 
+    def folder(self, account: IAccount, name: str) -> bytes | None:
+        store = IHasFolders(self._store(account), None)
+        return None if store is None else store.folder(account, name)
+
+    def lacking(self, interface: Any) -> list[str]:
+        """The schemes of stores that do not provide it."""
+        return [scheme for scheme, store in self._stores.items() if not interface.providedBy(store)]
+
     def cannot_be_counted(self) -> list[str]:
         """The schemes of stores that tell nobody what they hold without a session."""
-        return [scheme for scheme, store in self._stores.items() if not IReadOnlyStore.providedBy(store)]
+        return self.lacking(IReadOnlyStore)
 
     def _store(self, account: IAccount) -> IMaildropStore | None:
         if not account.location:

@@ -283,7 +283,7 @@ def naming(config: Config) -> Naming:
 def policy(config: Config) -> Policy:
     """What `[policy]` says."""
     table = config.policy
-    rules = [Rule(_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
+    rules = [Rule(names_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
     return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
 
 
@@ -291,7 +291,7 @@ def quotas(config: Config) -> Quotas:
     """What `[quota]` says."""
     table = config.quota
     rules = [
-        QuotaRule(Rule(_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
+        QuotaRule(Rule(names_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
         for rule in table.rules
     ]
     return Quotas(Quota(table.octets, table.messages), rules)
@@ -307,7 +307,7 @@ def delivery(config: Config, store: StoreRouter) -> IDelivery:
     return BoundedDelivery(store, store, found, defer=config.quota.over == "defer")
 
 
-def _covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
+def names_covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
     """With every account that one of these may stand for: what bars a name must not let it in by another one."""
     covered: list[str] = []
     for name in accounts:

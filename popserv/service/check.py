@@ -22,7 +22,7 @@ from popserv.auth.account import Account
 from popserv.interfaces import IInspects
 from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
-from popserv.service import access, certificate, names
+from popserv.service import access, certificate, names, views
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.client_authorities import read_authorities, read_revocations
@@ -182,6 +182,10 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
         return
     try:
         access.delivery(config, store)
+    except ConfigErrors as errors:
+        yield from (Problem(key, message) for key, message in errors.errors)
+    try:
+        views.check(config, store)
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
     yield from _shared_places(config.maildrop.location)

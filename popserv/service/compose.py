@@ -23,7 +23,7 @@ from popserv.net.listener import Listener
 from popserv.net.registry import Registry
 from popserv.net.tls import implicit
 from popserv.pools import BoundedPool
-from popserv.service import access, names
+from popserv.service import access, names, views
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.config import ConfigErrors
 from popserv.service.descriptors import fit, raise_descriptors
@@ -156,8 +156,9 @@ class Composer:
 
     def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
         gate = Gate(access.policy(config), self._ledger)
-        admission = self._admission(config.maildrop, store)
-        portal = Portal(MaildropRealm(accounts.directory_after_login(), admission, gate, accounts.public()))
+        seen = views.of(config, self._admission(config.maildrop, store), store, self._reactor)
+        folder = views.Folders(seen, accounts.naming)
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), seen, gate, accounts.public(), folder))
         portal.registerChecker(access.chain(config, accounts))
         delay = config.auth.failure_delay
         if self._throttle is None or self._throttle[0] != delay:

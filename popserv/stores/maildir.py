@@ -25,7 +25,9 @@ from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
 from popserv.interfaces import (
     IAccount,
     IBuildContext,
+    IDatedStore,
     IDelivery,
+    IHasFolders,
     IIncoming,
     IMaildrop,
     IMaildropStore,
@@ -37,7 +39,7 @@ from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import take
-from popserv.maildrop.maildir_folder import Folder, folder_path, opened
+from popserv.maildrop.maildir_folder import Folder, folder_called, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
@@ -70,7 +72,7 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IDelivery)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -107,6 +109,9 @@ class MaildirStore:
 
     def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
         return self._begin_session(account, folder, read_only=True).addCallback(ReadOnlyMaildrop)
+
+    def folder(self, account: IAccount, name: str) -> bytes | None:  # noqa: ARG002
+        return folder_called(name)
 
     def _begin_session(self, account: IAccount, folder: bytes, read_only: bool) -> Deferred[IMaildrop]:
         try:
