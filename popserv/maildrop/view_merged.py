@@ -72,6 +72,9 @@ class MergedMaildrop:
         self.count = inbox.count + junk.count
         self.octets = JoinedSizes(inbox.octets, junk.octets, more)
         self.total = inbox.total + junk.total + more * junk.count
+        skipped = [getattr(each, "skipped", ()) for each in (inbox, junk)]
+        self.skipped: Sequence[tuple[bytes, str]] = [*skipped[0], *skipped[1]]
+        """Paths that are no messages, and why; for the log."""
         if IReadyListings.providedBy(inbox):
             alsoProvides(self, IReadyListings)
 

@@ -72,6 +72,8 @@ class SelectedMaildrop:
         else:
             self.octets = [octets[index] for index in shown]
         self.total = sum(self.octets)
+        self.skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
+        """Paths that are no messages, and why; for the log."""
 
     def uidl(self, index: int) -> bytes:
         return self._maildrop.uidl(self._shown[index])

@@ -110,6 +110,16 @@ class TestNarrowing(ViewTestCase):
         for _ in range(2):  # no lock is left
             self.failureResultOf(seen.open(FRED), StoreBroken)
 
+    def test_what_is_skipped_is_told(self) -> None:
+        self.put("1700000000.a")
+        self.put("1700000001.b")
+        self.put_junk("1700000002.c")
+        (self.maildir / "cur" / "link").symlink_to("1700000000.a")
+        (self.maildir / ".Junk" / "cur" / "pipe").mkdir()
+        maildrop = self.open(self.view(View(newest=1, junk="Junk")))
+        assert sorted(path for path, _ in maildrop.skipped) == [b"cur/link", b"cur/pipe"]
+        self.close(maildrop)
+
     def test_retrievals_are_noted_of_the_right_message(self) -> None:
         self.put("1700000000.a:2,")
         self.put("1700000001.b:2,")
