@@ -12,15 +12,18 @@ from zope.interface import implementer
 
 from popserv.errors import StoreBroken
 from popserv.interfaces import IDatedMaildrop, IMaildrop, IMessage, INotesRetrievals
+from popserv.maildrop.shield import shielded
 from popserv.maildrop.views import View
+from popserv.pools import Pool
 
 log = Logger()
 
 
-async def narrowed(maildrop: IMaildrop, view: View, now: float) -> IMaildrop:
+async def narrowed(maildrop: IMaildrop, view: View, disk: Pool, now: float) -> IMaildrop:
     """What `view` leaves of `maildrop`: itself if that is everything. `now` in seconds since 1970.
 
-    Raises `StoreUnavailable`, and `StoreBroken` for dates that the maildrop does not know; nothing is closed then.
+    Looking at each of a million messages takes a while, so it is done in `disk`. Raises `StoreUnavailable` and `Busy`,
+    and `StoreBroken` where messages have no dates and need them; nothing is closed then.
     """
     if not view.narrows:
         return maildrop
@@ -33,6 +36,12 @@ async def narrowed(maildrop: IMaildrop, view: View, now: float) -> IMaildrop:
             raise StoreBroken()
         dates = await dated.delivered()
         earliest = view.since.earliest(now)
+    if not (dates or view.largest_octets):
+        return _narrow(maildrop, view, dates, earliest)
+    return await shielded(disk.run(_narrow, maildrop, view, dates, earliest))
+
+
+def _narrow(maildrop: IMaildrop, view: View, dates: Sequence[int], earliest: int) -> IMaildrop:
     shown = _select(view, maildrop.octets, dates, earliest)
     return maildrop if len(shown) == maildrop.count else SelectedMaildrop(maildrop, shown)
 

@@ -23,6 +23,7 @@ from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.view_merged import MergedMaildrop
 from popserv.maildrop.view_selection import narrowed
 from popserv.maildrop.views import View, Views
+from popserv.pools import Pool
 
 INBOX = b"INBOX"
 
@@ -37,11 +38,13 @@ class ViewStore:
     for junk are put together. Their locks are taken in this order, too, and both or none.
     """
 
-    def __init__(self, store: IMaildropStore, views: Views, folders: IHasFolders, clock: Any) -> None:
-        """`folders` knows the folders of `store`; `clock` gives the wall clock's time."""
+    def __init__(self, store: IMaildropStore, views: Views, folders: IHasFolders, disk: Pool, clock: Any) -> None:
+        """`folders` knows the folders of `store`; `disk` does what may take long; `clock` gives the wall clock's
+        time."""
         self._store = store
         self._views = views
         self._folders = folders
+        self._disk = disk
         self._clock = clock
 
     def open(self, account: IAccount, folder: bytes = INBOX) -> Deferred[IMaildrop]:
@@ -92,7 +95,7 @@ class ViewStore:
     async def _narrowed(self, open_: Open, account: IAccount, folder: bytes, view: View) -> IMaildrop:
         maildrop: IMaildrop = await open_(account, folder)
         try:
-            return await narrowed(maildrop, view, self._clock.seconds())
+            return await narrowed(maildrop, view, self._disk, self._clock.seconds())
         except DEFECTS:
             await maildrop.close()
             raise

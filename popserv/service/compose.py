@@ -113,7 +113,7 @@ class Composer:
         accounts = access.accounts(config, context, self._checkers)
         store = self._store_for(config, context)
         local = self._local(config)
-        login = self._login(config, accounts, store)
+        login = self._login(config, context, accounts, store)
         common = Listener(
             reactor=self._reactor,
             hostname=config.server.hostname,
@@ -154,9 +154,11 @@ class Composer:
         takeovers = self._takeovers
         return Admission(store, self._reactor, tells=maildrop.in_use, ask=takeovers.ask, socket=takeovers.socket)
 
-    def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
+    def _login(
+        self, config: Config, context: access.BuildContext, accounts: access.Accounts, store: StoreRouter
+    ) -> LoginService:
         gate = Gate(access.policy(config), self._ledger)
-        seen = views.of(config, self._admission(config.maildrop, store), store, self._reactor)
+        seen = views.of(config, context, self._admission(config.maildrop, store), store)
         folder = views.Folders(seen, accounts.naming)
         portal = Portal(MaildropRealm(accounts.directory_after_login(), seen, gate, accounts.public(), folder))
         portal.registerChecker(access.chain(config, accounts))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
 from popserv.auth.account import Account
 from popserv.auth.naming import Naming
 from popserv.auth.policy import Rule
-from popserv.interfaces import IAccount, IDatedStore, IHasFolders, IMaildropStore
+from popserv.interfaces import IAccount, IBuildContext, IDatedStore, IHasFolders, IMaildropStore
 from popserv.maildrop.router import StoreRouter
 from popserv.maildrop.view_marks import HeaderMark, Mark, SubjectMark
 from popserv.maildrop.view_store import ViewStore
@@ -23,14 +22,14 @@ from popserv.service.schema import ViewRule as Keys
 SUBJECT_TEXT, HEADER_TEXT = "[Junk]", "X-Junk: yes"
 
 
-def of(config: Config, store: IMaildropStore, router: StoreRouter, clock: Any) -> ViewStore:
+def of(config: Config, context: IBuildContext, store: IMaildropStore, router: StoreRouter) -> ViewStore:
     """`store`, which gives access to `router`, seen through what `[maildrop]` says. Raises `ConfigErrors`."""
     check(config, router)
     rules = [
         ViewRule(Rule(access.names_covered(rule.accounts, config)).covers, _view(rule))
         for rule in config.maildrop.view_rules
     ]
-    return ViewStore(store, Views(_view(config.maildrop), rules), router, clock)
+    return ViewStore(store, Views(_view(config.maildrop), rules), router, context.disk, context.reactor)
 
 
 def check(config: Config, router: StoreRouter) -> None:

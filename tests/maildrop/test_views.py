@@ -17,6 +17,7 @@ from popserv.interfaces import IDatedMaildrop, IMaildrop
 from popserv.maildrop.view_merged import JoinedSizes, unique_id_in
 from popserv.maildrop.view_selection import narrowed
 from popserv.maildrop.views import Since, View, ViewRule, Views
+from popserv.pools import InlinePool
 from popserv.stores.memory import Mailbox, MemoryMaildrop
 from tests.delivery.test_parts import result
 
@@ -49,7 +50,7 @@ def test_large_ones_and_old_ones_are_hidden_and_then_the_newest_counted(
 ) -> None:
     maildrop = Dated([size for size, _ in messages], [date * SECOND for _, date in messages])
     view = View(largest, Since(at=day) if day else None, newest)
-    seen = result(narrowed(maildrop, view, 0.0))
+    seen = result(narrowed(maildrop, view, InlinePool(), 0.0))
     expected = [
         number
         for number, (size, date) in enumerate(messages)
@@ -64,7 +65,7 @@ def test_large_ones_and_old_ones_are_hidden_and_then_the_newest_counted(
 
 def test_hidden_messages_cannot_be_removed() -> None:
     maildrop = Dated([3, 9, 4, 9, 5], [0] * 5)
-    seen = result(narrowed(maildrop, View(largest_octets=8, newest=2), 0.0))
+    seen = result(narrowed(maildrop, View(largest_octets=8, newest=2), InlinePool(), 0.0))
     assert shown(seen) == [b"2", b"4"]
     with pytest.raises(IndexError):
         seen.commit({2})
@@ -75,8 +76,8 @@ def test_hidden_messages_cannot_be_removed() -> None:
 def test_a_maildrop_without_dates_has_no_view_by_date() -> None:
     maildrop = MemoryMaildrop(Mailbox({b"1": b"x"}))
     with pytest.raises(StoreBroken):
-        result(narrowed(maildrop, View(since=Since(days=1)), 0.0))
-    assert result(narrowed(maildrop, View(newest=1), 0.0)) is maildrop
+        result(narrowed(maildrop, View(since=Since(days=1)), InlinePool(), 0.0))
+    assert result(narrowed(maildrop, View(newest=1), InlinePool(), 0.0)) is maildrop
 
 
 def test_times() -> None:

@@ -62,10 +62,10 @@ class Service:
     def __init__(self, config: Config) -> None:
         clock = Clock()
         clock.advance(1_700_000_000)
-        context = access.BuildContext.offline(config, InlinePool())
+        context = attrs.evolve(access.BuildContext.offline(config, InlinePool()), reactor=clock)
         accounts = access.accounts(config, context)
         self.router = access.store(config, context)
-        self.seen = views.of(config, self.router, self.router, clock)
+        self.seen = views.of(config, context, self.router, self.router)
         self.delivery, self.directory = access.delivery(config, self.router), accounts.directory()
         self.ledger = Ledger(clock)
         gate = Gate(access.policy(config), self.ledger)

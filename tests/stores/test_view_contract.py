@@ -47,8 +47,9 @@ class ViewContract(StoreContract):
                 hidden.append(put(maildir / "cur" / "1600000000.large", b"x" * LARGEST, 1_600_000_000))
             if self.view.since:
                 hidden.append(put(maildir / "cur" / "1600000000.old", b"Subject: old\r\n", OLD))
-        inner = MaildirStore(str(root / "{user}"), self.pool(), reactor)
-        return ViewStore(inner, Views(self.view), inner, reactor)
+        pool = self.pool()
+        inner = MaildirStore(str(root / "{user}"), pool, reactor)
+        return ViewStore(inner, Views(self.view), inner, pool, reactor)
 
     def pool(self):
         return InlinePool()
@@ -110,12 +111,3 @@ class TestFolderAsLoginName(ViewContract, TestCase):
 
     def make_store(self):
         return Into(super().make_store(), "archive.2025")
-
-
-class TestJunkFolderAsLoginName(TestFolderAsLoginName):
-    """There its messages are not marked."""
-
-    view = View(LARGEST, junk="Junk", mark=SubjectMark.of("[Junk]"), folders=("*",))
-
-    def make_store(self):
-        return Into(super(TestFolderAsLoginName, self).make_store(), "Junk")

@@ -39,9 +39,11 @@ JUNK = View(junk="Junk", mark=MARK)
 
 
 class ViewTestCase(MaildirTestCase):
-    def view(self, view: View, **options: Any) -> ViewStore:
-        store = self.make_store(**options)
-        return ViewStore(store, Views(view), store, self.clock)
+    def view(self, view: View, store: Any = None, disk: Any = None, **options: Any) -> ViewStore:
+        """As seen in `store`, one of Maildirs if none is given."""
+        disk = disk or InlinePool()
+        maildirs = self.make_store(disk, **options)
+        return ViewStore(store or maildirs, Views(view), maildirs, disk, self.clock)
 
     def put_junk(self, name: str, octets: bytes = b"Subject: win\n\nbody\n") -> None:
         (self.maildir / ".Junk" / "cur").mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ class TestNarrowing(ViewTestCase):
     def test_P3_018_what_cannot_be_dated_leaves_no_lock(self) -> None:
         self.put("1700000000.a")
         store = MemoryStore({"fred": [b"x"]})
-        seen = ViewStore(store, Views(View(since=Since(days=1))), StoreRouter({"memory": store}, "memory"), self.clock)
+        seen = self.view(View(since=Since(days=1)), store)
         for _ in range(2):  # no lock is left
             self.failureResultOf(seen.open(FRED), StoreBroken)
 
@@ -128,8 +130,7 @@ class TestNarrowing(ViewTestCase):
         maildrop.retrieved(0)
         self.close(maildrop)
         assert self.names() == ["cur/1700000000.a:2,", "cur/1700000001.b:2,S"]
-        memory = ViewStore(MemoryStore({"fred": [b"a", b"b"]}), Views(View(newest=1)), self.make_store(), self.clock)
-        self.open(memory).retrieved(0)
+        self.open(self.view(View(newest=1), MemoryStore({"fred": [b"a", b"b"]}))).retrieved(0)
 
     def test_visitors_see_the_same_and_remove_nothing(self) -> None:
         for number in range(3):
@@ -264,9 +265,7 @@ class TestJunkBesideInbox(ViewTestCase):
         )
         maildrop.listing("LIST").close()
         self.close(maildrop)
-        store = MemoryStore()
-        seen = ViewStore(store, Views(View(junk="Junk")), self.make_store(), self.clock)
-        assert not IReadyListings.providedBy(self.open(seen))
+        assert not IReadyListings.providedBy(self.open(self.view(View(junk="Junk"), MemoryStore())))
 
     def test_retrievals_reach_the_folder_of_the_message(self) -> None:
         maildrop = self.open(self.view(JUNK, seen=True))
@@ -328,7 +327,7 @@ class TestTiming(ViewTestCase):
 
     def test_P3_018_cancelled_at_any_step_it_leaves_no_lock(self) -> None:
         view = View(since=Since(at=1), junk="Junk", mark=MARK)
-        for steps in range(4):
+        for steps in range(6):
             opening = self.view(view, disk=self.disk).open(FRED)
             for _ in range(steps):
                 self.disk.waiting.pop(0)()
@@ -391,7 +390,7 @@ class TestFolders(ViewTestCase):
         assert router.folder(FRED, "Junk") == b".Junk"
         assert router.folder(Account("fred", "memory:"), "Junk") is None
         assert router.folder(Account("fred", "memory:x"), "Junk") is None
-        seen = ViewStore(router, Views(JUNK), router, self.clock)
+        seen = ViewStore(router, Views(JUNK), router, InlinePool(), self.clock)
         for interface in (IMaildropStore, IReadOnlyStore, IDelivery):
             verifyObject(interface, seen)
         self.failureResultOf(seen.open(Account("fred", "memory:x")), StoreBroken)
