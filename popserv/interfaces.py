@@ -191,6 +191,36 @@ class IReadyListings(Interface):
         """A new reader at the first octet of the lines ("1 120" or "1 ID", with CRLF), without what ends a listing."""
 
 
+class IAccountListing(Interface):
+    """Beside `IAccountDirectory`: one that can say whom it knows."""
+
+    def names() -> Deferred[Sequence[bytes]]:
+        """The prepared names of all accounts, as `IAccountDirectory.account` takes them: a Deferred list of bytes."""
+
+
+class IExpires(Interface):
+    """Beside `IMaildrop`: one that tells how long mail is kept in it."""
+
+    expire: str = Attribute("the value of EXPIRE in CAPA: days since delivery, or NEVER (RFC 2449 section 6.7)")
+
+
+class IRetainingStore(Interface):
+    """Beside `IMaildropStore`: one that keeps mail as a `popserv.maildrop.retention.Retention` of the account says.
+
+    `open` gives maildrops whose `commit` does so, and which show nothing that is hidden.
+    """
+
+    def tidy(account: IAccount, dry: bool = False) -> Deferred[Any]:
+        """Remove what is kept no longer: a Deferred `popserv.maildrop.maildir_disposal.Tidied`.
+
+        Takes the session lock and does not wait for it: fails as `IMaildropStore.open` does. With `dry` only counts.
+        """
+
+    def undelete(account: IAccount, since: float, dry: bool = False) -> Deferred[Any]:
+        """Bring back what has been removed since then, seconds since 1970, and is not gone for good, under the
+        unique-ids that it had: a Deferred `popserv.maildrop.maildir_disposal.Undeleted`. Fails as `tidy` does."""
+
+
 class INotesRetrievals(Interface):
     """Beside `IMaildrop`: one that is told which messages were sent."""
 

@@ -7,7 +7,7 @@ cannot be read is reported and skipped, an account with a setting that is not su
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from popserv.errors import SystemBroken, SystemTrouble
 from popserv.interfaces import (
     IAccount,
     IAccountDirectory,
+    IAccountListing,
     IAccounts,
     IBuildContext,
     ICapable,
@@ -67,7 +68,7 @@ def read(path: Path, known: Reading | None, case: Literal["fold", "keep"]) -> Re
     return Reading(users, signature)
 
 
-@implementer(ICredentialsChecker, IAccountDirectory, IDummyCheck, ICapable)
+@implementer(ICredentialsChecker, IAccountDirectory, IAccountListing, IDummyCheck, ICapable)
 class PasswdFile:
     """Checker and directory over one file.
 
@@ -109,6 +110,9 @@ class PasswdFile:
 
     def check_nothing(self, credentials: Any) -> Deferred[None]:
         return ensureDeferred(self._check_nothing(credentials))
+
+    def names(self) -> Deferred[Sequence[bytes]]:
+        return ensureDeferred(self._names())
 
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
         return ensureDeferred(self._account(avatar_id))
@@ -168,6 +172,9 @@ class PasswdFile:
             self.log.error("settings of an account are not understood: account={account}", account=entry.name)
             raise SystemTrouble()
         return entry.account if entry is not None else None
+
+    async def _names(self) -> Sequence[bytes]:
+        return [name.encode("utf-8") for name in (await self._users()).entries]
 
     async def _entry(self, name: bytes) -> Entry | None:
         entries = (await self._users()).entries

@@ -34,6 +34,7 @@ from popserv.errors import SystemBroken, SystemTrouble
 from popserv.interfaces import (
     IAccount,
     IAccountDirectory,
+    IAccountListing,
     IAccounts,
     IBuildContext,
     IDummyCheck,
@@ -71,7 +72,7 @@ def look_up(database: Database, name: str) -> Known | None:
         return Known(account, read_verifiers(connection, name), read_app_passwords(connection, name))
 
 
-@implementer(ICredentialsChecker, IAccountDirectory, IDummyCheck)
+@implementer(ICredentialsChecker, IAccountDirectory, IAccountListing, IDummyCheck)
 class SqliteAccounts:
     """Checker and directory over a `Database`, whose calls run in `disk` and the hashes in `hashing`.
 
@@ -107,6 +108,9 @@ class SqliteAccounts:
             salt = salt_for(self._secret, credentials.username)
             return ensureDeferred(credentials.prove_nothing(salt, ITERATIONS))
         return self._verifier.check_dummy(credentials)
+
+    def names(self) -> Deferred[Sequence[bytes]]:
+        return ensureDeferred(self._names())
 
     def account(self, avatar_id: bytes) -> Deferred[IAccount | None]:
         return ensureDeferred(self._account(avatar_id))
@@ -164,6 +168,9 @@ class SqliteAccounts:
     def _aside(self, work: Deferred[None]) -> None:
         """A login does not wait for this, and does not fail with it."""
         work.addErrback(lambda failure: self.log.warn("account not updated: {reason}", reason=str(failure.value)))
+
+    async def _names(self) -> Sequence[bytes]:
+        return [account.name.encode("utf-8") for account in await self._ask(self._database.list)]
 
     async def _account(self, avatar_id: bytes) -> IAccount | None:
         try:

@@ -124,7 +124,7 @@ class MaildropRealm:
         store = IReadOnlyStore(self._store, None)
         if store is None:
             raise StoreBroken("this store has no maildrop for anonymous users")
-        return await store.open_read_only(account)
+        return await store.open_read_only(Visit(account))
 
     def _leave(self, account: IAccount) -> None:
         if self._gate is not None:

@@ -18,6 +18,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "pw": ("popserv.cli.pw", "pw"),
     "deliver": ("popserv.cli.deliver", "deliver"),
     "maildrop": ("popserv.cli.maildrop", "maildrop"),
+    "undelete": ("popserv.cli.undelete", "undelete"),
     "config": ("popserv.cli.config", "config"),
 }
 """Each verb's module and the name of its command there."""

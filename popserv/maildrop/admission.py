@@ -16,6 +16,7 @@ from zope.interface import implementer
 from popserv.errors import MaildropInUse, StoreBroken
 from popserv.interfaces import IAccount, IMaildrop, IMaildropStore, IReadOnlyMaildrop, IReadOnlyStore
 from popserv.maildrop.holder import Holder
+from popserv.maildrop.retention import Retentions
 from popserv.maildrop.visit import Visit
 
 Tells = Literal["nothing", "since", "from"]
@@ -34,20 +35,29 @@ class Admission:
     """Opens the maildrops of `store`."""
 
     def __init__(
-        self, store: IMaildropStore, clock: Any, *, tells: Tells = "since", ask: Ask | None = None, socket: str = ""
+        self,
+        store: IMaildropStore,
+        clock: Any,
+        *,
+        tells: Tells = "since",
+        ask: Ask | None = None,
+        socket: str = "",
+        retentions: Retentions = Retentions(),  # noqa: B008 - it is immutable
     ) -> None:
         """`ask` asks the session that has a maildrop to leave it; None = nobody is asked. `socket` is where this
-        process can be asked, too."""
+        process can be asked, too. `retentions` say what becomes of mail that sessions remove."""
         self._store = store
         self._clock = clock
         self._tells = tells
         self._ask = ask
         self._socket = socket
+        self._retentions = retentions
 
     def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
         """As the store does; waits for a session that leaves."""
         visit = account if isinstance(account, Visit) else Visit(account)
-        return Deferred.fromCoroutine(self._open(attrs.evolve(visit, socket=self._socket), folder))
+        known = attrs.evolve(visit, socket=self._socket, retention=self._retentions.of(visit))
+        return Deferred.fromCoroutine(self._open(known, folder))
 
     def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
         store = IReadOnlyStore(self._store, None)

@@ -6,6 +6,7 @@ names are octets, whatever they are.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -22,6 +23,9 @@ CUR = b"cur/"
 ABANDONED_SECONDS = 36 * 3600.0
 """A file in tmp that nobody has touched for so long is left from a delivery that was broken off; every program that
 reads a Maildir may remove it."""
+
+NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
+"""What file systems say that have no hard links."""
 
 _ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _ITSELF = {"follow_symlinks": False}
@@ -189,6 +193,34 @@ class Folder:
         """Give a message another path. Raises `OSError`."""
         parts = self._parts[path[:4]], self._parts[target[:4]]
         os.rename(path[4:], target[4:], src_dir_fd=parts[0], dst_dir_fd=parts[1])
+
+    def move(self, path: bytes, target: int) -> None:
+        """Move a message, under its name, to the directory that is open as `target`. Raises `OSError`."""
+        os.rename(path[4:], path[4:], src_dir_fd=self._parts[path[:4]], dst_dir_fd=target)
+
+    def bring(self, path: bytes, source: int) -> None:
+        """Move a message to `path` from the directory that is open as `source`.
+
+        Raises `FileExistsError` rather than replace another one, and any other `OSError`.
+        """
+        if path[:4] not in self._parts:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        name, target = path[4:], self._parts[path[:4]]
+        try:
+            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except FileExistsError:
+            if not os.path.samestat(*(os.stat(name, dir_fd=at, follow_symlinks=False) for at in (source, target))):
+                raise
+            # Somebody was interrupted between the two steps.
+            os.unlink(name, dir_fd=source)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            if self.stat(path) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        else:
+            os.unlink(name, dir_fd=source)
 
     def born(self, path: bytes) -> int | None:
         """When the file at a path was made, nanoseconds since 1970; None if that is not known."""

@@ -17,7 +17,7 @@ from popserv.errors import DeliveryError, MailSystemFull, StoreBroken
 from popserv.interfaces import IIncoming
 from popserv.maildrop.directories import Owner, make_directory, sync_directory, sync_upwards
 from popserv.maildrop.line_feeds import LineFeeds
-from popserv.maildrop.maildir_folder import open_maildir
+from popserv.maildrop.maildir_folder import NO_LINKS, open_maildir
 from popserv.maildrop.shield import shielded
 from popserv.pools import Pool
 
@@ -28,7 +28,6 @@ _PARTS = (b"cur", b"new", b"tmp")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DRAFT = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_LINKS = frozenset({errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def make_maildir(path: bytes, owner: Owner | None = None) -> None:
@@ -151,7 +150,7 @@ class Draft:
         try:
             os.link(self._name, self._name, src_dir_fd=tmp, dst_dir_fd=new, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_LINKS:
+            if error.errno not in NO_LINKS:
                 raise
             os.rename(self._name, self._name, src_dir_fd=tmp, dst_dir_fd=new)
         else:

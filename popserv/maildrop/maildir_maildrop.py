@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from time import time
 from typing import Literal, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -10,18 +11,19 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IDatedMaildrop, IMaildrop, IMessage, INotesRetrievals, IReadyListings
+from popserv.interfaces import IDatedMaildrop, IExpires, IMaildrop, IMessage, INotesRetrievals, IReadyListings
 from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
+from popserv.maildrop.maildir_disposal import Removal, removal
 from popserv.maildrop.maildir_reader import MaildirReader, Source
-from popserv.maildrop.maildir_remove import remove
 from popserv.maildrop.maildir_seen import mark_seen
+from popserv.maildrop.retention import Retention
 from popserv.maildrop.shield import shielded
 
 T = TypeVar("T")
 
 
-@implementer(IMaildrop, IDatedMaildrop, INotesRetrievals, IReadyListings)
+@implementer(IMaildrop, IDatedMaildrop, INotesRetrievals, IReadyListings, IExpires)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
@@ -29,23 +31,36 @@ class MaildirMaildrop:
         "_closed",
         "_lock",
         "_note_seen",
+        "_remove",
         "_seen",
         "_source",
         "_update",
         "_waiting",
         "count",
+        "expire",
         "octets",
         "total",
     )
 
-    def __init__(self, source: Source, lock: SessionLock | None, *, note_seen: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        lock: SessionLock | None,
+        *,
+        note_seen: bool = False,
+        retention: Retention = Retention(),  # noqa: B008 - it is immutable
+        now: Callable[[], float] = time,
+    ) -> None:
         """Takes `lock` over; None if sessions do not exclude each other, or if there is no Maildir. With `note_seen`
-        the messages that were retrieved are marked as seen when the session ends."""
+        the messages that were retrieved are marked as seen when the session ends. `retention` says what becomes of
+        those that are removed, at a time that `now` gives in seconds since 1970."""
         self._source = source
         self._lock = lock
         self._closed = False
         self._update = False
         self._note_seen = note_seen
+        self._remove: Removal = removal(retention, now)
+        self.expire = retention.expire
         self._seen: set[int] = set()
         self._waiting: list[Deferred[None]] = []
         self.octets = source.snapshot.octets
@@ -76,7 +91,7 @@ class MaildirMaildrop:
             return succeed(0)
         self._update = True
         source = self._source
-        work = source.disk.run(remove, source.path, source.snapshot, sorted(deleted))
+        work = source.disk.run(self._remove, source.path, source.snapshot, sorted(deleted))
         return shielded(work.addBoth(self._updated))
 
     def retrieved(self, index: int) -> None:

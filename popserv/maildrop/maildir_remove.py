@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from twisted.logger import Logger
 
@@ -11,6 +11,7 @@ from popserv.errors import StoreBroken
 from popserv.maildrop.maildir_find import follow_renames
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, opened, unique_part
 from popserv.maildrop.maildir_snapshot import Snapshot
+from popserv.maildrop.maildir_trash import Trash
 from popserv.maildrop.uidmap import Mapping, UidMap
 
 log = Logger()
@@ -18,37 +19,39 @@ log = Logger()
 _ATTEMPTS = 8
 
 
-def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int]) -> int:
+def remove(path: bytes, snapshot: Snapshot, indices: Iterable[int], trashed_at: float | None = None) -> int:
     """Remove these messages from the Maildir at `path`: how many of them are still there, or may be. Blocks.
 
     A message that has been renamed is looked for, one that is gone counts as removed, and a file that has taken its
     place is left alone and counts as still there. The directories are synced before this returns; where that fails,
-    what was removed from them is counted as still there, since a power failure may bring it back.
+    what was removed from them is counted as still there, since a power failure may bring it back. With `trashed_at`, in
+    seconds since 1970, messages are moved to the Maildir's `popserv.maildrop.maildir_trash.Trash`.
     """
     wanted = list(indices)
     try:
         with opened(path) as folder:
-            if not _is_same(folder, snapshot):
+            if not is_same(folder, snapshot):
                 log.error("Maildir {path!r} is not the one that was opened: nothing is removed", path=path)
                 return len(wanted)
-            return _remove(folder, snapshot, wanted)
+            return _remove(folder, snapshot, wanted, trashed_at)
     except (OSError, StoreBroken) as error:
         log.error("Maildir {path!r} cannot be opened to remove messages: {error!s}", path=path, error=error)
         return len(wanted)
 
 
-def _is_same(folder: Folder, snapshot: Snapshot) -> bool:
+def is_same(folder: Folder, snapshot: Snapshot) -> bool:
     """Whether the messages of the snapshot are here if they are anywhere: another disk may be mounted, or none."""
     (maildir, parts), (known_maildir, known_parts) = folder.identity, snapshot.identity
     return maildir == known_maildir and all(parts.get(part) == known for part, known in known_parts.items())
 
 
-def _remove(folder: Folder, snapshot: Snapshot, wanted: list[int]) -> int:
+def _remove(folder: Folder, snapshot: Snapshot, wanted: list[int], trashed_at: float | None) -> int:
     mapped = [index for index in wanted if snapshot.mapped(index)]
-    if not mapped:
-        return len(_Removal(folder, snapshot).run(wanted))
-    _retire(folder, [snapshot.unique_id(index) for index in mapped])
-    left = _Removal(folder, snapshot).run(wanted)
+    if mapped:
+        _retire(folder, [snapshot.unique_id(index) for index in mapped])
+    with ExitStack() as opened_for_this:
+        trash = None if trashed_at is None else opened_for_this.enter_context(closing(Trash(folder, trashed_at)))
+        left = _Removal(folder, snapshot, trash).run(wanted)
     _revive(folder, [snapshot.mapping(index) for index in mapped if index in left])
     return len(left)
 
@@ -67,7 +70,9 @@ def _revive(folder: Folder, mappings: list[Mapping]) -> None:
 
 
 class _Removal:
-    def __init__(self, folder: Folder, snapshot: Snapshot) -> None:
+    def __init__(self, folder: Folder, snapshot: Snapshot, trash: Trash | None) -> None:
+        self._dispose = folder.unlink if trash is None else trash.take
+        self._trash = trash
         self._folder = folder
         self._snapshot = snapshot
         self._left: set[int] = set()
@@ -96,7 +101,7 @@ class _Removal:
             status = self._folder.stat(path)
             if status is None or not self._snapshot.is_file(index, status):
                 return True
-            self._folder.unlink(path)
+            self._dispose(path)
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -123,6 +128,9 @@ class _Removal:
         for part, indices in self._removed.items():
             if indices:
                 try:
+                    if self._trash is not None:
+                        # First where they are now: so a power failure may show them in both places, never in none.
+                        self._trash.sync()
                     self._folder.sync(part)
                 except OSError as error:
                     self._error = error

@@ -19,11 +19,12 @@ from popserv.interfaces import (
     IMaildropStore,
     IReadOnlyMaildrop,
     IReadOnlyStore,
+    IRetainingStore,
 )
 from popserv.maildrop.location import split
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IHasFolders, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IHasFolders, IRetainingStore, IDelivery)
 class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
@@ -59,6 +60,20 @@ class StoreRouter:
     def lacking(self, interface: Any) -> list[str]:
         """The schemes of stores that do not provide it."""
         return [scheme for scheme, store in self._stores.items() if not interface.providedBy(store)]
+
+    def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Any]:
+        store = IRetainingStore(self._store(account), None)
+        return fail(StoreBroken()) if store is None else store.tidy(account, dry)
+
+    def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Any]:
+        store = IRetainingStore(self._store(account), None)
+        if store is None:
+            return fail(StoreBroken("what is removed from this maildrop is gone for good"))
+        return store.undelete(account, since, dry)
+
+    def cannot_retain(self) -> list[str]:
+        """The schemes of stores that know nothing but removing for good."""
+        return [scheme for scheme, store in self._stores.items() if not IRetainingStore.providedBy(store)]
 
     def cannot_be_counted(self) -> list[str]:
         """The schemes of stores that tell nobody what they hold without a session."""

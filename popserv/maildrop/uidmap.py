@@ -79,6 +79,10 @@ class UidMap:
         """What is in the map for `name` and has not been removed, oldest first."""
         return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id not in self._removed]
 
+    def former(self, name: bytes) -> list[Mapping]:
+        """What is in the map for `name` and has been removed, the latest first."""
+        return [mapping for mapping in self._mappings.get(name, []) if mapping.unique_id in self._removed][::-1]
+
     @property
     def removed(self) -> frozenset[bytes]:
         """The ids of messages that are known to be gone."""

@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from zope.interface import alsoProvides, implementer
 
 from popserv.errors import DEFECTS
-from popserv.interfaces import IMaildrop, IMessage, IMessageReader, INotesRetrievals, IReadyListings
+from popserv.interfaces import IExpires, IMaildrop, IMessage, IMessageReader, INotesRetrievals, IReadyListings
 from popserv.maildrop.uidl import MARK as MADE_HERE
 from popserv.maildrop.view_marks import Mark, MarkedMessage
 
@@ -55,7 +55,7 @@ class JoinedSizes(Sequence[int]):
         return self._first[within + len(self._first)] if within < 0 else self._second[within] + self._more
 
 
-@implementer(IMaildrop, INotesRetrievals)
+@implementer(IMaildrop, INotesRetrievals, IExpires)
 class MergedMaildrop:
     """See above. A message of `junk` is marked, and has a unique-id of its own; see `unique_id_in`.
 
@@ -75,6 +75,7 @@ class MergedMaildrop:
         skipped = [getattr(each, "skipped", ()) for each in (inbox, junk)]
         self.skipped: Sequence[tuple[bytes, str]] = [*skipped[0], *skipped[1]]
         """Paths that are no messages, and why; for the log."""
+        self.expire: str = getattr(inbox, "expire", "NEVER")
         if IReadyListings.providedBy(inbox):
             alsoProvides(self, IReadyListings)
 

@@ -1,17 +1,16 @@
-"""Some of the messages of a maildrop, as a maildrop of its own."""
+"""Which messages of one folder a view shows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from itertools import compress, islice
 from operator import and_
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from popserv.errors import StoreBroken
-from popserv.interfaces import IDatedMaildrop, IMaildrop, IMessage, INotesRetrievals
+from popserv.interfaces import IDatedMaildrop, IMaildrop
+from popserv.maildrop.selection import Selection
 from popserv.maildrop.shield import shielded
 from popserv.maildrop.views import View
 from popserv.pools import Pool
@@ -43,7 +42,7 @@ async def narrowed(maildrop: IMaildrop, view: View, disk: Pool, now: float) -> I
 
 def _narrow(maildrop: IMaildrop, view: View, dates: Sequence[int], earliest: int) -> IMaildrop:
     shown = _select(view, maildrop.octets, dates, earliest)
-    return maildrop if len(shown) == maildrop.count else SelectedMaildrop(maildrop, shown)
+    return maildrop if len(shown) == maildrop.count else Selection(maildrop, shown)
 
 
 def _select(view: View, octets: Sequence[int], dates: Sequence[int], earliest: int) -> Sequence[int]:
@@ -61,42 +60,3 @@ def _select(view: View, octets: Sequence[int], dates: Sequence[int], earliest: i
     shown = list(islice(compress(range(count - 1, -1, -1), passed), newest))
     shown.reverse()
     return shown
-
-
-@implementer(IMaildrop, INotesRetrievals)
-class SelectedMaildrop:
-    """The messages of `maildrop` that have these indices, in order. The others can be neither read nor removed.
-
-    It has no ready listings: every number in them would be another one.
-    """
-
-    def __init__(self, maildrop: IMaildrop, shown: Sequence[int]) -> None:
-        """Takes `maildrop` over: closes it when it is closed itself."""
-        self._maildrop = maildrop
-        self._shown = shown
-        self.count = len(shown)
-        octets = maildrop.octets
-        if isinstance(shown, range):
-            self.octets = octets[shown.start : shown.stop]
-        else:
-            self.octets = [octets[index] for index in shown]
-        self.total = sum(self.octets)
-        self.skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
-        """Paths that are no messages, and why; for the log."""
-
-    def uidl(self, index: int) -> bytes:
-        return self._maildrop.uidl(self._shown[index])
-
-    def message(self, index: int) -> IMessage:
-        return self._maildrop.message(self._shown[index])
-
-    def commit(self, deleted: Set[int]) -> Deferred[int]:
-        return self._maildrop.commit({self._shown[index] for index in deleted})
-
-    def close(self) -> Deferred[None]:
-        return self._maildrop.close()
-
-    def retrieved(self, index: int) -> None:
-        noting = INotesRetrievals(self._maildrop, None)
-        if noting is not None:
-            noting.retrieved(self._shown[index])

@@ -8,6 +8,7 @@ import attrs
 from zope.interface import implementer
 
 from popserv.interfaces import IAccount
+from popserv.maildrop.retention import Retention
 
 
 @implementer(IAccount)
@@ -25,6 +26,8 @@ class Visit:
     """The id that stands in every log line of this connection."""
     socket: str = ""
     """The path of the unix socket at which this process can be asked to end the session; "" = it cannot."""
+    retention: Retention = attrs.field(factory=Retention)
+    """What becomes of mail that is removed, and how long it is kept."""
 
     @property
     def name(self) -> str:

@@ -40,6 +40,8 @@ class Listener:
     """Whether APOP is offered at all."""
     login_delay: int = 0
     """Seconds between two logins of one account; 0 for none."""
+    expire: str = "NEVER"
+    """EXPIRE for those who have not logged in."""
     extensions: Sequence[str] = ()
     """Names of modules of `popserv.session` whose commands are added."""
     directory: IAccountDirectory | None = None

@@ -25,4 +25,4 @@ def offer(listener: Listener, address: Any, channel: IChannel) -> Offer:
     # A timestamp sent in the clear is void under TLS: somebody else may have sent it.
     apop = listener.apop and not (starttls and channel.tls) and login.verifies(IUsernameHashedPassword)
     user = listener.user and plaintext and login.verifies(IUsernamePassword)
-    return Offer(user, mechanisms, apop, starttls and not channel.tls, listener.login_delay)
+    return Offer(user, mechanisms, apop, starttls and not channel.tls, listener.login_delay, listener.expire)

@@ -16,14 +16,13 @@ from zope.interface import implementer
 
 from popserv.auth.account import Account
 from popserv.auth.chain import CheckerChain, DirectoryChain
-from popserv.auth.names import prepare
-from popserv.auth.naming import BrokenAliases, Naming, read_aliases
-from popserv.auth.policy import Policy, Rule
+from popserv.auth.naming import Naming
 from popserv.auth.success_cache import SuccessCache
-from popserv.delivery.quota import BoundedDelivery, Quota, QuotaRule, Quotas
+from popserv.delivery.quota import BoundedDelivery
 from popserv.interfaces import (
     IAccount,
     IAccountDirectory,
+    IAccountListing,
     IBuildContext,
     IDelivery,
     IMaildropStore,
@@ -32,9 +31,10 @@ from popserv.interfaces import (
 )
 from popserv.maildrop.router import StoreRouter
 from popserv.pools import Pool
-from popserv.service import names
+from popserv.service import names, rules
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config
+from popserv.service.upkeep import Upkeep
 
 MACHINE_ID = Path("/etc/machine-id")
 
@@ -169,7 +169,7 @@ def accounts(config: Config, context: IBuildContext, given: Sequence[Any] | None
     found = (directory_of(checker, context) for checker in checkers)
     known = [directory for directory in found if directory is not None]
     labels = _labels(config.auth.checkers) if given is None else []
-    return Accounts(checkers, known, naming(config), labels)
+    return Accounts(checkers, known, rules.naming(config), labels)
 
 
 def _labels(checkers: Sequence[str]) -> list[str]:
@@ -265,63 +265,30 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
     )
 
 
-def naming(config: Config) -> Naming:
-    """How names stand for accounts. Raises `ConfigErrors`."""
-    domains = frozenset(map(str.lower, (config.server.hostname, *config.lmtp.domains)))
-    found = Naming(config.auth.case, config.auth.default_domain, domains)
-    if not config.auth.aliases:
-        return found
-    path = config.path(config.auth.aliases)
-    try:
-        return attrs.evolve(found, aliases=read_aliases(path, found))
-    except OSError as error:
-        raise ConfigErrors([("auth.aliases", f"{path}: {error.strerror}")]) from None
-    except BrokenAliases as error:
-        raise ConfigErrors([("auth.aliases", f"{path}: {problem}") for problem in error.problems]) from None
+def retains(config: Config, store: StoreRouter) -> bool:
+    """Whether anything is to be done about mail after its removal, or without one. Raises `ConfigErrors`."""
+    if config.maildrop.retains and (unable := store.cannot_retain()):
+        message = f"{', '.join(unable)}: this store only removes mail at QUIT, and for good"
+        raise ConfigErrors([("maildrop.delete", message)])
+    return config.maildrop.retains
 
 
-def policy(config: Config) -> Policy:
-    """What `[policy]` says."""
-    table = config.policy
-    rules = [Rule(names_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
-    return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
-
-
-def quotas(config: Config) -> Quotas:
-    """What `[quota]` says."""
-    table = config.quota
-    rules = [
-        QuotaRule(Rule(names_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
-        for rule in table.rules
-    ]
-    return Quotas(Quota(table.octets, table.messages), rules)
+def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep | None:
+    """What there is to do at night; None for nothing. Raises `ConfigErrors`."""
+    if not retains(config, store):
+        return None
+    listings = [each for each in accounts.directories if IAccountListing.providedBy(each)]
+    return Upkeep(listings, accounts.directory(), store, rules.retentions(config))
 
 
 def delivery(config: Config, store: StoreRouter) -> IDelivery:
     """The way into `store`, as far as `[quota]` permits. Raises `ConfigErrors`."""
-    found = quotas(config)
+    found = rules.quotas(config)
     if not found:
         return store
     if uncounted := store.cannot_be_counted():
         raise ConfigErrors([("quota", f"{', '.join(uncounted)}: this version cannot count what is there")])
     return BoundedDelivery(store, store, found, defer=config.quota.over == "defer")
-
-
-def names_covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
-    """With every account that one of these may stand for: what bars a name must not let it in by another one."""
-    covered: list[str] = []
-    for name in accounts:
-        if name == "*":
-            covered.append(name)
-        elif name.startswith("@"):
-            covered.append("@" + prepare(name[1:].encode("utf-8"), config.auth.case))
-        else:
-            covered += [form.decode("utf-8") for form in naming(config).forms(name.encode("utf-8"), details=False)]
-    return tuple(covered)
-
-
-def _lower(mechanisms: Sequence[str]) -> frozenset[str]:
-    return frozenset(names.mechanisms(tuple(mechanisms)))
 
 
 def open_store(config: Config, pool: Pool) -> OpenStore:

@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from popserv.auth.account import Account
-from popserv.interfaces import IInspects
+from popserv.interfaces import IAccountListing, IInspects
 from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
-from popserv.service import access, certificate, names, views
+from popserv.service import access, certificate, names, rules, views
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.client_authorities import read_authorities, read_revocations
@@ -150,6 +150,9 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
             continue
         yield from (Problem(key, f"{text}: {message}") for message in wrong)
         directory = access.directory_of(checker, context)
+        if config.maildrop.retains and directory is not None and not IAccountListing.providedBy(directory):
+            message = f"{name}: cannot list its accounts, so the nightly expiry does not reach them"
+            yield Problem(key, message, warning=True)
         if directory is not None and not wrong:
             reason = _reason(directory.account(NOBODY.encode("ascii")))
             if reason:
@@ -158,7 +161,7 @@ def _accounts(config: Config, context: BuildContext) -> Iterator[Problem]:
 
 def _aliases(config: Config) -> Iterator[Problem]:
     try:
-        access.naming(config)
+        rules.naming(config)
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
 
@@ -180,14 +183,11 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
         return
-    try:
-        access.delivery(config, store)
-    except ConfigErrors as errors:
-        yield from (Problem(key, message) for key, message in errors.errors)
-    try:
-        views.check(config, store)
-    except ConfigErrors as errors:
-        yield from (Problem(key, message) for key, message in errors.errors)
+    for needs in (access.delivery, access.retains, views.check):
+        try:
+            needs(config, store)
+        except ConfigErrors as errors:
+            yield from (Problem(key, message) for key, message in errors.errors)
     yield from _shared_places(config.maildrop.location)
     # A maildrop that is not there reads as empty; only what stands in the way of looking is wrong.
     location = config.maildrop.location

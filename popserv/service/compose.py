@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -17,13 +18,14 @@ from popserv.auth.throttle import Throttle
 from popserv.interfaces import IClientCertificate, IMechanism
 from popserv.limits import Limits
 from popserv.maildrop.admission import Admission
+from popserv.maildrop.retention import Retentions
 from popserv.maildrop.router import StoreRouter
 from popserv.net.addresses import cleartext_policy
 from popserv.net.listener import Listener
 from popserv.net.registry import Registry
 from popserv.net.tls import implicit
 from popserv.pools import BoundedPool
-from popserv.service import access, names, views
+from popserv.service import access, names, rules, views
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.config import ConfigErrors
 from popserv.service.descriptors import fit, raise_descriptors
@@ -123,6 +125,7 @@ class Composer:
             tls=self._certificates(config, accounts),
             login=login,
             login_delay=config.policy.login_delay,
+            expire=rules.retentions(config).expire,
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
             delivery=access.delivery(config, store),
@@ -130,7 +133,8 @@ class Composer:
             **_ways_in(config),
         )
         offers = [self._offer(listen, common, config) for listen in config.listeners]
-        return Composition([*offers, *local], limits)
+        upkeep = access.upkeep(config, accounts, store)
+        return Composition([*offers, *local], limits, upkeep, config.maildrop.nightly)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
         # A store may keep something in memory; one that stays as configured stays.
@@ -148,17 +152,18 @@ class Composer:
         except OSError as error:
             raise ConfigErrors([("server.runtime", f"{config.server.runtime}: {error.strerror}")]) from None
 
-    def _admission(self, maildrop: Maildrop, store: StoreRouter) -> Admission:
-        if maildrop.lock != "takeover":
-            return Admission(store, self._reactor, tells=maildrop.in_use)
+    def _admission(self, maildrop: Maildrop, store: StoreRouter, retentions: Retentions) -> Admission:
+        admission = partial(Admission, store, self._reactor, tells=maildrop.in_use, retentions=retentions)
         takeovers = self._takeovers
-        return Admission(store, self._reactor, tells=maildrop.in_use, ask=takeovers.ask, socket=takeovers.socket)
+        if maildrop.lock != "takeover":
+            return admission()
+        return admission(ask=takeovers.ask, socket=takeovers.socket)
 
     def _login(
         self, config: Config, context: access.BuildContext, accounts: access.Accounts, store: StoreRouter
     ) -> LoginService:
-        gate = Gate(access.policy(config), self._ledger)
-        seen = views.of(config, context, self._admission(config.maildrop, store), store)
+        gate = Gate(rules.policy(config), self._ledger)
+        seen = views.of(config, context, self._admission(config.maildrop, store, rules.retentions(config)), store)
         folder = views.Folders(seen, accounts.naming)
         portal = Portal(MaildropRealm(accounts.directory_after_login(), seen, gate, accounts.public(), folder))
         portal.registerChecker(access.chain(config, accounts))

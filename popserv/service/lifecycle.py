@@ -16,6 +16,7 @@ from popserv.net.registry import Registry
 from popserv.service.config import ConfigErrors
 from popserv.service.listening import CannotListen, Offer, Ports
 from popserv.service.schema import Config
+from popserv.service.upkeep import Nightly, Upkeep
 
 
 @attrs.frozen
@@ -24,6 +25,9 @@ class Composition:
 
     offers: Sequence[Offer]
     limits: Limits
+    upkeep: Upkeep | None = None
+    nightly: str = "00:00"
+    """When `upkeep` is done, by the local clock."""
 
 
 class Composes(Protocol):
@@ -57,6 +61,7 @@ class MailService(MultiService):
         self._load = load
         self._announce = announce
         self._hurry: Deferred[None] | None = None
+        self._nightly = Nightly(reactor)
         self.ports = Ports(reactor, base)
 
     # --- start
@@ -79,6 +84,7 @@ class MailService(MultiService):
     def _serve(self, composition: Composition) -> None:
         self.ports.change(composition.offers)
         self._composer.registry.limits = composition.limits
+        self._nightly.serve(composition.upkeep, composition.nightly)
 
     def _ready(self) -> None:
         if self.running:
@@ -112,6 +118,7 @@ class MailService(MultiService):
 
     def stopService(self) -> Deferred[None]:
         """Accept nothing any more, let sessions finish, and end: fires when they have, or have had their time."""
+        self._nightly.stop()
         self._hurry = Deferred()
         return ensureDeferred(self._stop(self._hurry))
 

@@ -23,7 +23,7 @@ from popserv.auth.trail import Trail
 from popserv.errors import LoginBarred, PopError, StoreBroken
 from popserv.interfaces import IChannel, IConversation
 from popserv.maildrop.location import location_of
-from popserv.service import access, names
+from popserv.service import access, names, rules
 from popserv.service.schema import Config
 
 Respond = Callable[[bytes], bytes]
@@ -106,7 +106,7 @@ async def rehearse(config: Config, context: access.BuildContext, name: bytes, se
     if account is None:
         return Outcome(trail, refusal="no database says where the mail of this account is")
     try:
-        access.policy(config).check(account, mechanism)
+        rules.policy(config).check(account, mechanism)
         return Outcome(trail, account.name, location_of(account, config.maildrop.location))
     except LoginBarred as barred:
         return Outcome(trail, account.name, refusal=barred.reason)

@@ -5,6 +5,7 @@ The file that `popserv config describe` prints and docs/configuration.md are mad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from socket import gethostname
@@ -43,6 +44,11 @@ def _only(allowed: Any, message: str) -> Validator:
             raise ValueError(message)
 
     return check
+
+
+def _time(_record: Any, _field: Any, value: str) -> None:
+    if not re.fullmatch("(?:[01][0-9]|2[0-3]):[0-5][0-9]", value, re.ASCII):
+        raise ValueError('must be a time of the day such as "03:30"')
 
 
 def _hostname(_record: Any, _field: Any, value: str) -> None:
@@ -227,6 +233,18 @@ class ViewRule:
 
 
 @attrs.frozen
+class RetentionRule:
+    """How long mail of some accounts is kept; the first rule that covers an account is the one."""
+
+    accounts: tuple[str, ...] = attrs.field(validator=_not_empty, metadata={"each": names.check_accounts_covered})
+    """Account names, "@example.org" for all of a domain, "*" for all."""
+    delete: Literal["remove", "trash", "hide"] = "remove"
+    trash_days: int = attrs.field(default=30, validator=_least(1))
+    expire_days: int = attrs.field(default=0, validator=_least(0))
+    """0 is never."""
+
+
+@attrs.frozen
 class Maildrop:
     """Where mail is kept, and what sessions see of it."""
 
@@ -265,7 +283,28 @@ class Maildrop:
     """For accounts and domains: accounts, and the keys from largest_octets to folders, which the rule replaces all at
     once. The first rule that covers an account holds: [{accounts = ["joe"], newest = 500}, {accounts = ["*"], since =
     "30d"}]."""
+    delete: Literal["remove", "trash", "hide"] = "remove"
+    """What QUIT does to marked messages: they are gone for good; they wait in a trash, from where `popserv undelete`
+    brings them back; or they are hidden from POP3 and stay for other readers of the same maildrop."""
+    trash_days: int = attrs.field(default=30, validator=_least(1))
+    """How long the trash is kept."""
+    expire_days: int = attrs.field(default=0, validator=_least(0))
+    """Days from delivery until a message is removed by itself, read or not; 0 is never. Told by CAPA as EXPIRE (RFC
+    2449 section 6.7)."""
+    retention_rules: tuple[RetentionRule, ...] = attrs.field(
+        default=(), metadata={"sample": ({"accounts": ["@example.org"], "delete": "trash", "trash_days": 7},)}
+    )
+    """For accounts and domains: accounts, delete, trash_days, expire_days. The first rule that covers an account holds;
+    what it does not name is as the defaults are."""
+    nightly: str = attrs.field(default="03:30", validator=_time)
+    """When, by the local clock, expired mail is removed and the trash emptied."""
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "stores"})
+
+    @property
+    def retains(self) -> bool:
+        """Whether anything is to be done about mail after its removal, or without one."""
+        rules: Sequence[Maildrop | RetentionRule] = (self, *self.retention_rules)
+        return any(each.delete != "remove" or each.expire_days for each in rules)
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ from popserv.maildrop.router import StoreRouter
 from popserv.maildrop.view_marks import HeaderMark, Mark, SubjectMark
 from popserv.maildrop.view_store import ViewStore
 from popserv.maildrop.views import ANY_FOLDER, Since, View, ViewRule, Views
-from popserv.service import access
+from popserv.service import rules
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config, Maildrop
 from popserv.service.schema import ViewRule as Keys
@@ -25,11 +25,11 @@ SUBJECT_TEXT, HEADER_TEXT = "[Junk]", "X-Junk: yes"
 def of(config: Config, context: IBuildContext, store: IMaildropStore, router: StoreRouter) -> ViewStore:
     """`store`, which gives access to `router`, seen through what `[maildrop]` says. Raises `ConfigErrors`."""
     check(config, router)
-    rules = [
-        ViewRule(Rule(access.names_covered(rule.accounts, config)).covers, _view(rule))
+    covering = [
+        ViewRule(Rule(rules.names_covered(rule.accounts, config)).covers, _view(rule))
         for rule in config.maildrop.view_rules
     ]
-    return ViewStore(store, Views(_view(config.maildrop), rules), router, context.disk, context.reactor)
+    return ViewStore(store, Views(_view(config.maildrop), covering), router, context.disk, context.reactor)
 
 
 def check(config: Config, router: StoreRouter) -> None:

@@ -38,6 +38,8 @@ class Offer:
     """STLS is permitted."""
     login_delay: int = 0
     """Seconds between two logins of one account, 0 for none (RFC 2449 section 6.5)."""
+    expire: str = "NEVER"
+    """How long mail is kept, as EXPIRE says it (RFC 2449 section 6.7)."""
 
 
 NOTHING = Offer(user=False)
@@ -71,9 +73,9 @@ def _stls(offer: Offer, state: State) -> str | None:
     return "" if offer.stls and state is State.AUTHORIZATION else None
 
 
-def _expire(_offer: Offer, _state: State) -> str:
-    # RFC 2449 section 6.7: nothing is ever removed but by DELE and QUIT.
-    return "NEVER"
+def _expire(offer: Offer, _state: State) -> str:
+    # RFC 2449 section 6.7: before the login for everybody, then for the account.
+    return offer.expire
 
 
 def _login_delay(offer: Offer, _state: State) -> str | None:

@@ -223,6 +223,8 @@ class Session:
         """The credentials are good and the lock is held (RFC 1939 section 4)."""
         self.maildrop = maildrop
         self.marks = DeletionMarks(maildrop.octets, maildrop.total)
+        # Not every maildrop says so; see `popserv.interfaces.IExpires`.
+        self.offer = attrs.evolve(self.offer, expire=getattr(maildrop, "expire", self.offer.expire))
         self.change(Event.LOGGED_IN)
         return ok(f"{maildrop.count} messages ({maildrop.total} octets)")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -33,12 +33,15 @@ from popserv.interfaces import (
     IMaildropStore,
     IReadOnlyMaildrop,
     IReadOnlyStore,
+    IRetainingStore,
     IStores,
 )
+from popserv.maildrop.hidden import read_hidden
 from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
-from popserv.maildrop.locks import take
+from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.maildir_disposal import Tidied, Undeleted, tidy, undelete
 from popserv.maildrop.maildir_folder import Folder, folder_called, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
@@ -49,8 +52,13 @@ from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
+from popserv.maildrop.retention import retention_of
+from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
+from popserv.maildrop.visit import Visit
 from popserv.pools import Pool
+
+T = TypeVar("T")
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _LOGGED_ENTRIES = 5
@@ -72,7 +80,7 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IRetainingStore, IDelivery)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -141,27 +149,69 @@ class MaildirStore:
             raise StoreBroken("the location of this maildrop is no absolute path")
         return os.fsencode(path)
 
-    def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> MaildirMaildrop:
+    def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:
+        retention, now = retention_of(account), self._clock.seconds()
+        return self._keep(account, partial(tidy, retention=retention, now=now, dry=dry), Tidied())
+
+    def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
+        return self._keep(account, lambda _path, folder, _snapshot: undelete(folder, since, dry), Undeleted())
+
+    def _keep(self, account: IAccount, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> Deferred[T]:
+        """Do this in a thread, with the session lock; `nothing` is what it gives where there is no Maildir."""
+        try:
+            path = self._place_of(account)
+        except StoreBroken as error:
+            return fail(error)
+        kept = self._disk.run(self._with_lock, account, path, work, nothing)
+        return shielded(kept.addErrback(partial(self._not_opened, account.name)))
+
+    def _with_lock(self, account: IAccount, path: bytes, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> T:
+        try:
+            with opened(path) as folder:
+                networked = self._networked(folder.maildir)
+                self._io(networked)
+                lock, snapshot, _hidden = self._enter(account, folder, read_only=False, trust=not networked)
+                try:
+                    return work(path, folder, snapshot)
+                finally:
+                    if lock is not None:
+                        lock.release()
+        except FileNotFoundError:
+            return nothing
+
+    def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> IMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
+        session = partial(MaildirMaildrop, retention=retention_of(account), now=self._clock.seconds)
         try:
             with opened(path, parent) as folder:
                 networked = self._networked(folder.maildir)
                 io = self._io(networked)
-                lock = None
-                if self._exclusive and not read_only:
-                    lock = take(folder.maildir, Holder.of(account, self._clock.seconds()))
-                try:
-                    snapshot = self._snapshot(folder, read_only=read_only, trust=not networked)
-                    if not read_only:
-                        folder.sweep(self._clock.seconds())
-                except BaseException:
-                    if lock is not None:
-                        lock.release()
-                    raise
+                lock, snapshot, hidden = self._enter(account, folder, read_only=read_only, trust=not networked)
         except FileNotFoundError:
-            return MaildirMaildrop(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
+            return session(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
         source = Source(path, snapshot, self._taker, self._disk, not read_only, io)
-        return MaildirMaildrop(source, lock, note_seen=self._options.seen and not read_only)
+        maildrop = session(source, lock, note_seen=self._options.seen and not read_only)
+        # An administrator who looks on sees everything.
+        looks_on = read_only and not isinstance(account, Visit)
+        return without(maildrop, hidden.__contains__) if hidden and not looks_on else maildrop
+
+    def _enter(
+        self, account: IAccount, folder: Folder, *, read_only: bool, trust: bool
+    ) -> tuple[SessionLock | None, Snapshot, Mapping[bytes, int]]:
+        """The lock, if there is to be one, what there is, and what of it is hidden. Raises as `_open` does."""
+        lock = None
+        if self._exclusive and not read_only:
+            lock = take(folder.maildir, Holder.of(account, self._clock.seconds()))
+        try:
+            snapshot = self._snapshot(folder, read_only=read_only, trust=trust)
+            if not read_only:
+                folder.sweep(self._clock.seconds())
+            hidden = read_hidden(folder.maildir)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return lock, snapshot, hidden
 
     def _io(self, networked: bool) -> Io:
         """How to read there. Raises `StoreBroken` if the lock cannot be relied on."""
@@ -184,8 +234,8 @@ class MaildirStore:
                 raise
             return self._taker.take(folder, ids, trust=trust, write=not read_only)
 
-    def _opened(self, name: str, maildrop: MaildirMaildrop) -> IMaildrop:
-        skipped = maildrop.skipped
+    def _opened(self, name: str, maildrop: IMaildrop) -> IMaildrop:
+        skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
         for path, reason in skipped[:_LOGGED_ENTRIES]:
             self.log.warn("account {account!a}: {path!a} is skipped: {reason}", account=name, path=path, reason=reason)
         if len(skipped) > _LOGGED_ENTRIES:

@@ -26,6 +26,7 @@ CALLS = (
     "pread",
     "pwrite",
     "rename",
+    "rmdir",
     "unlink",
     "utime",
     "write",

@@ -9,6 +9,7 @@ from typing import Any
 from twisted.python.failure import Failure
 
 from popserv.auth.account import Account
+from popserv.interfaces import IAccount
 
 FRED = Account("fred")
 NEW = b"Subject: five\r\n\r\nFrom here on\r\n" + b"text\r\n" * 30_000
@@ -26,6 +27,8 @@ def now(deferred: Any) -> Any:
 
 class Mail:
     """Fred's mail under `root`, copied from a template."""
+
+    account: IAccount = FRED
 
     def __init__(self, directory: Path) -> None:
         self.root = directory / "mail"
@@ -51,7 +54,7 @@ class Mail:
 
     def contents(self) -> dict[bytes, bytes]:
         """What a new session sees."""
-        maildrop = now(self.store().open(FRED))
+        maildrop = now(self.store().open(self.account))
         seen = {}
         for index in range(maildrop.count):
             reader = maildrop.message(index).open()
@@ -67,7 +70,7 @@ class Mail:
 
     def open_and_close(self) -> str:
         try:
-            now(now(self.store().open(FRED)).close())
+            now(now(self.store().open(self.account)).close())
         except Exception:
             return "not opened"
         return "opened"
@@ -88,7 +91,7 @@ class Mail:
     def update(self) -> str:
         """A session in which new mail comes and two of four messages are removed."""
         try:
-            maildrop = now(self.store().open(FRED))
+            maildrop = now(self.store().open(self.account))
         except Exception:
             return "not opened"
         self.put()

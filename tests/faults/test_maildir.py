@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
 
 from popserv.maildrop.index import INDEX_NAME
+from popserv.maildrop.maildir_disposal import Undeleted
+from popserv.maildrop.retention import Retention
 from popserv.maildrop.uidmap import MAP_NAME
+from popserv.maildrop.visit import Visit
 from popserv.pools import InlinePool
 from popserv.stores.maildir import MaildirStore, Options
 
@@ -135,6 +139,50 @@ def test_SEC_012_update_removes_what_was_marked_and_never_anything_else(maildir:
         if answer == "removed":
             assert rest == {}, fault
         assert maildir.contents() == after, fault
+
+
+@pytest.mark.parametrize("delete", ["trash", "hide"])
+def test_SEC_012_what_is_removed_is_there_or_comes_back(maildir: Maildir, delete: Any) -> None:
+    maildir.account = Visit(FRED, retention=Retention(delete=delete))
+    maildir.reset()
+    whole = run(maildir.update)
+    assert whole.answer == "removed"
+    for fault in faults(whole.calls):
+        maildir.reset()
+        answer = run(maildir.update, fault).answer
+        after = maildir.contents()
+        late = {LATE.encode(): served(LATE_MAIL)} if (maildir.maildir / "new" / LATE).exists() else {}
+        assert after.items() <= {**maildir.before, **late}.items(), fault
+        assert dict(list(maildir.before.items())[2:]).items() <= after.items(), fault
+        assert (answer == "removed") <= (len(after) == 2 + len(late)), fault
+        assert now(maildir.store().undelete(maildir.account, 0.0)).left == 0, fault
+        assert maildir.contents() == {**maildir.before, **late}, fault
+
+
+@pytest.mark.parametrize("delete", ["trash", "hide"])
+def test_undelete_can_be_repeated(maildir: Maildir, delete: Any) -> None:
+    maildir.account = Visit(FRED, retention=Retention(delete=delete))
+    maildir.reset()
+    maildir.update()
+    maildir.keep()
+    late = {LATE.encode(): served(LATE_MAIL)}
+
+    def undelete() -> str:
+        try:
+            return str(now(maildir.store().undelete(maildir.account, 0.0)).back)
+        except Exception:
+            return "failed"
+
+    maildir.reset()
+    whole = run(undelete)
+    assert whole.answer == "2"
+    for fault in faults(whole.calls):
+        maildir.reset()
+        run(undelete, fault)
+        assert maildir.contents().items() <= {**maildir.before, **late}.items(), fault
+        assert undelete() != "failed", fault
+        assert now(maildir.store().undelete(maildir.account, 0.0)) == Undeleted(), fault
+        assert maildir.contents() == {**maildir.before, **late}, fault
 
 
 def test_whatever_happens_to_the_index_a_session_sees_the_same(maildir: Maildir) -> None:

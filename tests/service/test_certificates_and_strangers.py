@@ -23,10 +23,11 @@ from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
 from popserv.service import check
-from popserv.service.access import Accounts, BuildContext, accounts, chain, policy, store
+from popserv.service.access import Accounts, BuildContext, accounts, chain, store
 from popserv.service.certificate import self_signed
 from popserv.service.compose import Composer
 from popserv.service.config import ConfigErrors
+from popserv.service.rules import policy
 from popserv.service.schema import Config
 from tests.accounts.test_certificate import shown
 from tests.client_certificates import CA, issue, revoked

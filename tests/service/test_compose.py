@@ -28,10 +28,11 @@ from popserv.net.channel import CLEAR
 from popserv.net.listener import Listener
 from popserv.net.offer import offer
 from popserv.pools import InlinePool
-from popserv.service.access import BuildContext, accounts, open_store, policy, store
+from popserv.service.access import BuildContext, accounts, open_store, store
 from popserv.service.compose import Composer, build
 from popserv.service.config import ConfigErrors, from_table
 from popserv.service.descriptors import PER_CONNECTION, RESERVED, fit
+from popserv.service.rules import policy
 from popserv.service.schema import Config
 from popserv.testing.talk import TalkChannel
 

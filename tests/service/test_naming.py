@@ -19,9 +19,10 @@ from popserv.auth.throttle import Throttle
 from popserv.delivery.recipients import Recipients
 from popserv.errors import LoginRefused
 from popserv.pools import InlinePool
-from popserv.service.access import BuildContext, accounts, chain, naming, open_store
+from popserv.service.access import BuildContext, accounts, chain, open_store
 from popserv.service.config import from_table
 from popserv.service.rehearsal import Outcome, rehearse
+from popserv.service.rules import naming
 from popserv.service.schema import Config, Policy, PolicyRule
 from popserv.stores.memory import MemoryStore
 from popserv.testing import MemoryAccounts

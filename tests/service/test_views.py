@@ -23,7 +23,7 @@ from popserv.errors import LoginRefused, StoreBroken
 from popserv.maildrop.view_marks import HeaderMark, SubjectMark
 from popserv.maildrop.views import Since
 from popserv.pools import InlinePool
-from popserv.service import access, inspection, views
+from popserv.service import access, inspection, rules, views
 from popserv.service.check import problems
 from popserv.service.compose import Composer
 from popserv.service.config import ConfigErrors, from_table
@@ -68,7 +68,7 @@ class Service:
         self.seen = views.of(config, context, self.router, self.router)
         self.delivery, self.directory = access.delivery(config, self.router), accounts.directory()
         self.ledger = Ledger(clock)
-        gate = Gate(access.policy(config), self.ledger)
+        gate = Gate(rules.policy(config), self.ledger)
         folder = views.Folders(self.seen, accounts.naming)
         portal = Portal(MaildropRealm(accounts.directory_after_login(), self.seen, gate, folder=folder))
         portal.registerChecker(access.chain(config, accounts))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 import attrs
+import pytest
 
 from popserv import __version__
+from popserv.maildrop.retention import Retention, RetentionRule, Retentions
 from popserv.session.capabilities import STANDARD, Offer
 from popserv.session.states import State
 from popserv.wire.replies import REPLY_OCTETS, err, multiline, ok
@@ -85,9 +87,16 @@ def test_EX_013_sasl_stays_after_auth() -> None:
     assert "SASL PLAIN" in lines(logged_in().say(b"CAPA"))
 
 
-def test_EX_040_expire_never_since_nothing_is_removed() -> None:
+def test_EX_040_expire_is_that_of_everybody_and_then_that_of_the_account() -> None:
     assert "EXPIRE NEVER" in lines(table().say(b"CAPA"))
     assert "EXPIRE NEVER" in lines(logged_in().say(b"CAPA"))
+    assert "EXPIRE 30 USER" in lines(table(offer=Offer(user=True, expire="30 USER")).say(b"CAPA"))
+
+
+@pytest.mark.parametrize(("days", "told"), [([], "NEVER"), ([30], "30 USER"), ([0, 60, 30], "30 USER"), ([0], "NEVER")])
+def test_EX_040_before_the_login_it_is_the_least_for_anybody(days: list[int], told: str) -> None:
+    rules = [RetentionRule(lambda _name: True, Retention(expire_days=each)) for each in days]
+    assert Retentions(Retention(), rules).expire == told
 
 
 def test_EX_017_login_delay_is_told_where_there_is_one_and_is_the_same_in_both_states() -> None:

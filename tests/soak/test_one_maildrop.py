@@ -186,8 +186,9 @@ def test_nothing_is_lost_torn_or_seen_twice_and_nobody_meets_another(kind: str, 
         # Whoever left without a word may be inside for a moment.
         sessions = crowd.ledger.done["sessions"]
         end = time.monotonic() + 30
+        choose = random.Random(1)
         while crowd.ledger.done["sessions"] == sessions and time.monotonic() < end:
-            crowd.visitor(first[0], remove=False)(random.Random(1))
+            crowd.visitor(first[0], remove=False)(choose)
     done = crowd.ledger.done
     print(kind, dict(done))
     assert done["sessions"] > sessions > 0

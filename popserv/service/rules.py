@@ -1,0 +1,77 @@
+"""From the tables of the configuration to what holds for which account: names, policy, quota, retention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from popserv.auth.names import prepare
+from popserv.auth.naming import BrokenAliases, Naming, read_aliases
+from popserv.auth.policy import Policy, Rule
+from popserv.delivery.quota import Quota, QuotaRule, Quotas
+from popserv.maildrop.retention import Retention, RetentionRule, Retentions
+from popserv.service import names
+from popserv.service.config import ConfigErrors
+from popserv.service.schema import Config
+
+
+def naming(config: Config) -> Naming:
+    """How names stand for accounts. Raises `ConfigErrors`."""
+    domains = frozenset(map(str.lower, (config.server.hostname, *config.lmtp.domains)))
+    found = Naming(config.auth.case, config.auth.default_domain, domains)
+    if not config.auth.aliases:
+        return found
+    path = config.path(config.auth.aliases)
+    try:
+        return attrs.evolve(found, aliases=read_aliases(path, found))
+    except OSError as error:
+        raise ConfigErrors([("auth.aliases", f"{path}: {error.strerror}")]) from None
+    except BrokenAliases as error:
+        raise ConfigErrors([("auth.aliases", f"{path}: {problem}") for problem in error.problems]) from None
+
+
+def policy(config: Config) -> Policy:
+    """What `[policy]` says."""
+    table = config.policy
+    rules = [Rule(names_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
+    return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account)
+
+
+def quotas(config: Config) -> Quotas:
+    """What `[quota]` says."""
+    table = config.quota
+    rules = [
+        QuotaRule(Rule(names_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
+        for rule in table.rules
+    ]
+    return Quotas(Quota(table.octets, table.messages), rules)
+
+
+def retentions(config: Config) -> Retentions:
+    """What `[maildrop]` says of how long mail is kept."""
+    table = config.maildrop
+    rules = [
+        RetentionRule(
+            Rule(names_covered(rule.accounts, config)).covers, Retention(rule.delete, rule.trash_days, rule.expire_days)
+        )
+        for rule in table.retention_rules
+    ]
+    return Retentions(Retention(table.delete, table.trash_days, table.expire_days), rules)
+
+
+def names_covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
+    """With every account that one of these may stand for: what bars a name must not let it in by another one."""
+    covered: list[str] = []
+    for name in accounts:
+        if name == "*":
+            covered.append(name)
+        elif name.startswith("@"):
+            covered.append("@" + prepare(name[1:].encode("utf-8"), config.auth.case))
+        else:
+            covered += [form.decode("utf-8") for form in naming(config).forms(name.encode("utf-8"), details=False)]
+    return tuple(covered)
+
+
+def _lower(mechanisms: Sequence[str]) -> frozenset[str]:
+    return frozenset(names.mechanisms(tuple(mechanisms)))
