@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -41,7 +42,7 @@ from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
-from popserv.maildrop.maildir_disposal import Tidied, Undeleted, tidy, undelete
+from popserv.maildrop.maildir_disposal import Tidied, Undeleted, folders_with_removed, tidy, undelete
 from popserv.maildrop.maildir_folder import Folder, folder_called, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
@@ -52,13 +53,16 @@ from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
-from popserv.maildrop.retention import retention_of
+from popserv.maildrop.retention import Retention, retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
 from popserv.maildrop.visit import Visit
 from popserv.pools import Pool
 
 T = TypeVar("T")
+
+Work = Callable[[bytes, Folder, Snapshot], T]
+"""Takes the path of a Maildir, its directories, and what is in it."""
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _LOGGED_ENTRIES = 5
@@ -78,6 +82,11 @@ class Options:
     io: Io = "auto"
     """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
     always at once, even if everybody waits for the disk."""
+
+
+def _in_folder(retention: Retention) -> Retention:
+    """Mail that somebody has put into a folder does not expire there."""
+    return attrs.evolve(retention, expire_days=0)
 
 
 @implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IRetainingStore, IDelivery)
@@ -151,37 +160,48 @@ class MaildirStore:
 
     def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:
         retention, now = retention_of(account), self._clock.seconds()
-        return self._keep(account, partial(tidy, retention=retention, now=now, dry=dry), Tidied())
+        inbox = partial(tidy, retention=retention, now=now, dry=dry)
+        folders = partial(tidy, retention=_in_folder(retention), now=now, dry=dry)
+        return self._keep(account, inbox, folders).addCallback(Tidied.sum)
 
     def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
-        return self._keep(account, lambda _path, folder, _snapshot: undelete(folder, since, dry), Undeleted())
+        def work(_path: bytes, folder: Folder, _snapshot: Snapshot) -> Undeleted:
+            return undelete(folder, since, dry)
 
-    def _keep(self, account: IAccount, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> Deferred[T]:
-        """Do this in a thread, with the session lock; `nothing` is what it gives where there is no Maildir."""
+        return self._keep(account, work, work).addCallback(Undeleted.sum)
+
+    def _keep(self, account: IAccount, in_inbox: Work[T], in_folders: Work[T]) -> Deferred[list[T]]:
+        """Do this in a thread, with the session lock, in INBOX and wherever else something has been removed."""
         try:
             path = self._place_of(account)
         except StoreBroken as error:
             return fail(error)
-        kept = self._disk.run(self._with_lock, account, path, work, nothing)
+        kept = self._disk.run(self._everywhere, account, path, in_inbox, in_folders)
         return shielded(kept.addErrback(partial(self._not_opened, account.name)))
 
-    def _with_lock(self, account: IAccount, path: bytes, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> T:
-        try:
-            with opened(path) as folder:
-                networked = self._networked(folder.maildir)
-                self._io(networked)
-                lock, snapshot, _hidden = self._enter(account, folder, read_only=False, trust=not networked)
-                try:
-                    return work(path, folder, snapshot)
-                finally:
-                    if lock is not None:
-                        lock.release()
-        except FileNotFoundError:
-            return nothing
+    def _everywhere(self, account: IAccount, path: bytes, in_inbox: Work[T], in_folders: Work[T]) -> list[T]:
+        done: list[T] = []
+        with suppress(FileNotFoundError):
+            done.append(self._with_lock(account, path, None, in_inbox))
+            for folder in folders_with_removed(path):
+                done.append(self._with_lock(account, folder, path, in_folders))
+        return done
+
+    def _with_lock(self, account: IAccount, path: bytes, parent: bytes | None, work: Work[T]) -> T:
+        with opened(path, parent) as folder:
+            networked = self._networked(folder.maildir)
+            self._io(networked)
+            lock, snapshot, _hidden = self._enter(account, folder, read_only=False, trust=not networked)
+            try:
+                return work(path, folder, snapshot)
+            finally:
+                if lock is not None:
+                    lock.release()
 
     def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> IMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
-        session = partial(MaildirMaildrop, retention=retention_of(account), now=self._clock.seconds)
+        retention = retention_of(account) if parent is None else _in_folder(retention_of(account))
+        session = partial(MaildirMaildrop, retention=retention, now=self._clock.seconds)
         try:
             with opened(path, parent) as folder:
                 networked = self._networked(folder.maildir)
