@@ -96,7 +96,7 @@ class Composer:
         self._reactor = reactor
         self._checkers = checkers
         self._pools = Pools(reactor)
-        self._store: tuple[tuple[Maildrop, str], StoreRouter] | None = None
+        self._store: tuple[Any, StoreRouter] | None = None
         self._throttle: tuple[float, Throttle] | None = None
         self._ledger = Ledger(reactor)
         self._observer = SessionLog()
@@ -137,8 +137,9 @@ class Composer:
         return Composition([*offers, *local], limits, upkeep, config.maildrop.nightly)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
-        # A store may keep something in memory; one that stays as configured stays.
-        settings = (config.maildrop, config.server.hostname)
+        # A store may keep something in memory; one that stays as configured stays, however it is seen.
+        maildrop = config.maildrop
+        settings = (maildrop.location, maildrop.lock, maildrop.options, config.server.hostname, config.base)
         if self._store is None or self._store[0] != settings:
             self._store = (settings, access.store(config, context))
         return self._store[1]

@@ -249,3 +249,12 @@ def test_nothing_is_seen_otherwise_without_these_keys(base: Path) -> None:
     assert type(opened).__name__ == "MaildirMaildrop"
     result(opened.close())
     assert service.read(b"fred+Junk") == [b"inbox\r\n"]
+
+
+def test_a_store_stays_when_the_view_of_it_changes(base: Path) -> None:
+    composer = Composer(Clock(), None)
+    stores = []
+    for keys in ("", "newest = 1", 'lock = "none"'):
+        [offer] = composer.compose(configure(base, keys)).offers
+        stores.append(offer.factory.listener.delivery)
+    assert stores[0] is stores[1] is not stores[2]

@@ -134,3 +134,43 @@ def test_P3_041_inbox_with_junk_and_junk_alone(served: Served) -> None:
         client.quit()
     os.rename(served.directory / "elsewhere", junk)
     assert curl(served, "ann", "1") == second
+
+
+TAKEOVER = """
+[auth]
+checkers = ["passwd-file:users"]
+[server]
+runtime = "run"
+[maildrop]
+location = "maildir:mail/{user}"
+lock = "takeover"
+junk = "Junk"
+folders = ["Junk"]
+"""
+
+
+def test_a_session_with_two_folders_is_taken_over_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("fred:{PLAIN}x\n")
+    maildir = tmp_path / "mail" / "fred"
+    put(maildir, "1700000000.a", b"Subject: a\n\n")
+    put(maildir / ".Junk", "1700000001.b", b"Subject: b\n\n")
+    with serving(tmp_path, TAKEOVER) as served:
+        both = session(served, "fred")
+        both.dele(1)
+        again = session(served, "fred")
+        assert again.stat()[0] == 2
+        with pytest.raises((poplib.error_proto, OSError)):
+            both.quit()
+        junk = session(served, "fred+Junk")
+        assert junk.stat()[0] == 1
+        with pytest.raises((poplib.error_proto, OSError)):
+            again.quit()
+        # INBOX is free, Junk is not: this one has both in the end, and the other nothing.
+        last = session(served, "fred")
+        assert last.stat()[0] == 2
+        with pytest.raises((poplib.error_proto, OSError)):
+            junk.quit()
+        last.dele(2)
+        last.quit()
+    assert [path.name for path in (maildir / "cur").iterdir()] == ["1700000000.a"]
+    assert list((maildir / ".Junk" / "cur").iterdir()) == []
