@@ -51,8 +51,9 @@ class JoinedSizes(Sequence[int]):
     def __getitem__(self, index: int | slice) -> int | Sequence[int]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        within = range(len(self))[index] - len(self._first)
-        return self._first[within + len(self._first)] if within < 0 else self._second[within] + self._more
+        index = range(len(self))[index]  # counts from the end where it is negative, and raises IndexError
+        start = len(self._first)
+        return self._first[index] if index < start else self._second[index - start] + self._more
 
 
 @implementer(IMaildrop, INotesRetrievals, IExpires)
