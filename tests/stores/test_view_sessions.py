@@ -24,10 +24,12 @@ from popserv.interfaces import (
     IReadyListings,
 )
 from popserv.maildrop.maildir_folder import Folder, folder_called
+from popserv.maildrop.retention import Retention
 from popserv.maildrop.router import StoreRouter
 from popserv.maildrop.view_marks import SubjectMark
 from popserv.maildrop.view_store import ViewStore
 from popserv.maildrop.views import Since, View, Views
+from popserv.maildrop.visit import Visit
 from popserv.pools import InlinePool
 from popserv.stores.memory import MemoryStore
 from popserv.testing.nasty import NASTY
@@ -91,6 +93,20 @@ class TestNarrowing(ViewTestCase):
         assert [date // 10**9 for date in self.now(maildrop.delivered())] == [
             1_700_000_000 - days * 86400 for days in (40, 10, 29, 31)
         ]
+
+    def test_what_dele_has_hidden_is_left_out_first(self) -> None:
+        for number in range(6):
+            os.utime(self.put(f"170000000{number}.m"), (self.clock.seconds() - number * 86400,) * 2)
+        hiding = Visit(FRED, retention=Retention(delete="hide"))
+        maildrop = self.now(self.store.open(hiding))
+        assert self.now(maildrop.commit({1, 4})) == 0
+        self.close(maildrop)
+        for view, shown in ((View(newest=2), "35"), (View(since=Since(days=4)), "023"), (View(newest=4), "0235")):
+            maildrop = self.now(self.view(view).open(hiding))
+            assert [maildrop.uidl(index) for index in range(maildrop.count)] == [
+                b"170000000%c.m" % ord(number) for number in shown
+            ]
+            self.close(maildrop)
 
     def test_large_messages_are_hidden_by_what_list_says(self) -> None:
         self.put("1700000000.a", b"a\n" * 10)  # 30 octets

@@ -17,12 +17,16 @@ from ..service import Served, run, serving
 CONFIGURATION = """
 [auth]
 checkers = ["passwd-file:users"]
+failure_delay = 0
 [maildrop]
 location = "maildir:mail/{user}"
 newest = 3
 since = "30d"
 largest_octets = 200
-view_rules = [{accounts = ["ann"], junk = "Junk", folders = ["*"]}]
+view_rules = [
+    {accounts = ["ann"], junk = "Junk", folders = ["*"]},
+    {accounts = ["joe"], junk = "Junk", junk_mark = "header"},
+]
 [quota]
 messages = 100
 """
@@ -39,7 +43,7 @@ def put(maildir: Path, name: str, octets: bytes, days: float = 0) -> None:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     directory = tmp_path_factory.mktemp("views")
-    (directory / "users").write_text("fred:{PLAIN}x\nann:{PLAIN}x\n")
+    (directory / "users").write_text("fred:{PLAIN}x\nann:{PLAIN}x\njoe:{PLAIN}x\n")
     with serving(directory, CONFIGURATION) as service:
         yield service
 
@@ -47,7 +51,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def session(served: Served, name: str) -> poplib.POP3_SSL:
     client = served.connect()
     client.user(name)
-    client.pass_("x")
+    try:
+        client.pass_("x")
+    except poplib.error_proto:
+        client.close()
+        raise
     return client
 
 
@@ -136,9 +144,28 @@ def test_P3_041_inbox_with_junk_and_junk_alone(served: Served) -> None:
     assert curl(served, "ann", "1") == second
 
 
+def test_P3_025_long_lists_of_two_folders(served: Served) -> None:
+    maildir = served.directory / "mail" / "joe"
+    for number in range(1100):
+        put(maildir if number < 550 else maildir / ".Junk", f"17{number:08}.m", b"Subject: %d\n\n" % number)
+    client = session(served, "joe")
+    lists = client.list()[1], client.uidl()[1]
+    client.dele(1100)
+    for whole, without in zip(lists, (client.list()[1], client.uidl()[1]), strict=True):
+        assert [int(line.split()[0]) for line in whole] == list(range(1, 1101))
+        assert whole[:-1] == without
+    client.rset()
+    assert client.stat() == (1100, sum(int(line.split()[1]) for line in lists[0]))
+    message = client.retr(1100)[1]
+    assert message == [b"X-Junk: yes", b"Subject: 1099", b""]
+    assert int(lists[0][-1].split()[1]) == sum(len(line) + 2 for line in message)
+    client.quit()
+
+
 TAKEOVER = """
 [auth]
 checkers = ["passwd-file:users"]
+failure_delay = 0
 [server]
 runtime = "run"
 [maildrop]
@@ -147,6 +174,12 @@ lock = "takeover"
 junk = "Junk"
 folders = ["Junk"]
 """
+
+
+def check_ended(client: poplib.POP3_SSL) -> None:
+    with pytest.raises((poplib.error_proto, OSError)):
+        client.quit()
+    client.close()
 
 
 def test_a_session_with_two_folders_is_taken_over_as_a_whole(tmp_path: Path) -> None:
@@ -159,17 +192,14 @@ def test_a_session_with_two_folders_is_taken_over_as_a_whole(tmp_path: Path) -> 
         both.dele(1)
         again = session(served, "fred")
         assert again.stat()[0] == 2
-        with pytest.raises((poplib.error_proto, OSError)):
-            both.quit()
+        check_ended(both)
         junk = session(served, "fred+Junk")
         assert junk.stat()[0] == 1
-        with pytest.raises((poplib.error_proto, OSError)):
-            again.quit()
+        check_ended(again)
         # INBOX is free, Junk is not: this one has both in the end, and the other nothing.
         last = session(served, "fred")
         assert last.stat()[0] == 2
-        with pytest.raises((poplib.error_proto, OSError)):
-            junk.quit()
+        check_ended(junk)
         last.dele(2)
         last.quit()
     assert [path.name for path in (maildir / "cur").iterdir()] == ["1700000000.a"]
