@@ -32,8 +32,11 @@ __all__ = [
     "IChannel",
     "IClientCertificate",
     "IConversation",
+    "IDatedMaildrop",
+    "IDatedStore",
     "IDelivery",
     "IDummyCheck",
+    "IHasFolders",
     "IIncoming",
     "IInspects",
     "IKerberosExchange",
@@ -115,6 +118,21 @@ class IReadOnlyStore(Interface):
         """
 
 
+class IDatedStore(Interface):
+    """Beside `IMaildropStore`: one whose maildrops all provide `IDatedMaildrop`. Has no members."""
+
+
+class IHasFolders(Interface):
+    """Beside `IMaildropStore`: a store that has other folders than INBOX."""
+
+    def folder(account: IAccount, name: str) -> bytes | None:
+        """What `IMaildropStore.open` takes for the folder of this account that people call `name`, such as "Junk".
+
+        None if there can be none of this name, which may be anything that a client sends. Does not look whether there
+        is one: like a maildrop, a folder that does not exist yet reads as empty.
+        """
+
+
 class IMaildrop(Interface):
     """An immutable snapshot of a maildrop for one session (RFC 1939 section 4), and its lock.
 
@@ -154,6 +172,16 @@ class IReadOnlyMaildrop(IMaildrop):
     """One of which nothing can be removed: the session refuses DELE, so `commit` is never called."""
 
     read_only: bool = Attribute("True; a maildrop without this attribute is none of this kind")
+
+
+class IDatedMaildrop(Interface):
+    """Beside `IMaildrop`: one that knows when its messages came."""
+
+    def delivered() -> Deferred[Sequence[int]]:
+        """Per index when it was delivered, in nanoseconds since 1970: a Deferred.
+
+        Fails with `popserv.errors.StoreUnavailable`.
+        """
 
 
 class IReadyListings(Interface):

@@ -46,6 +46,8 @@ class Peer:
     """The TLS version, "" in the clear."""
     mechanism: str = ""
     """USER, APOP, or the SASL mechanism."""
+    name: bytes = attrs.field(default=b"", repr=False)
+    """Whose maildrop is asked for, as the client wrote it; b"" = the secret tells."""
 
 
 @attrs.frozen
@@ -138,7 +140,8 @@ class LoginService:
         try:
             prepared = self._prepare(credentials, peer, trail)
             name = prepared.username.decode("utf-8")
-            result = await self._ask_portal(prepared, peer)
+            asked_for = credentials.authorization or credentials.username
+            result = await self._ask_portal(prepared, attrs.evolve(peer, name=asked_for))
         except LoginRefused as refusal:
             if isinstance(refusal, LoginBarred):
                 trail.reason = "policy"

@@ -67,6 +67,20 @@ class Naming:
             raise InvalidName("it cannot be the name of an account")
         return list(found)
 
+    def detail(self, name: bytes, account: str) -> bytes:
+        """What of `name`, which stands for this account, is the ``+detail``, as it was written; b"" for none."""
+        local, at, domain = name.rpartition(b"@")
+        if not at:
+            local, domain = name, b""
+        for shorter in _without_details(local):
+            try:
+                found = self.forms(shorter + at + domain, details=False)
+            except InvalidName:
+                continue
+            if account.encode("utf-8") in found:
+                return local[len(shorter) + 1 :]
+        return b""
+
     def canonical(self, name: bytes) -> bytes:
         """The last of `forms`: the same for all that one could write, and `name` itself for what is no name.
 

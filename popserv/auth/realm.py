@@ -18,9 +18,15 @@ from popserv.interfaces import IAccount, IAccountDirectory, IMaildrop, IMaildrop
 from popserv.maildrop.adapters import MaildropMailbox
 from popserv.maildrop.visit import Visit
 
+INBOX = b"INBOX"
+
 
 def _nothing() -> None:
     pass
+
+
+def _inbox(_account: IAccount, _name: bytes) -> bytes:
+    return INBOX
 
 
 class Once:
@@ -57,14 +63,21 @@ class MaildropRealm:
     """
 
     def __init__(
-        self, directory: IAccountDirectory, store: IMaildropStore, gate: Gate | None = None, public: str = ""
+        self,
+        directory: IAccountDirectory,
+        store: IMaildropStore,
+        gate: Gate | None = None,
+        public: str = "",
+        folder: Callable[[IAccount, bytes], bytes] = _inbox,
     ) -> None:
         """`gate` may be against a login though the credentials are good. `public` is the prepared name of the account
-        that anonymous users are let in to; "" for none."""
+        that anonymous users are let in to; "" for none. `folder` gives the folder that an account is let in to when a
+        client writes its name so, and may raise `StoreBroken`."""
         self._directory = directory
         self._store = store
         self._gate = gate
         self._public = public
+        self._folder = folder
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Deferred[Any]:
         return ensureDeferred(self._open(avatarId, mind, interfaces))
@@ -94,11 +107,12 @@ class MaildropRealm:
 
     async def _enter(self, account: IAccount, mind: object) -> IMaildrop:
         visit = Visit(account, getattr(mind, "address", ""), getattr(mind, "session", ""))
+        typed = getattr(mind, "name", b"")
         if self._gate is None:
-            return await self._store.open(visit)
+            return await self._store.open(visit, self._folder(account, typed))
         self._gate.enter(account, mind)
         try:
-            return await self._store.open(visit)
+            return await self._store.open(visit, self._folder(account, typed))
         except BaseException:
             self._gate.undo(account)
             raise

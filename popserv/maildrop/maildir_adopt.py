@@ -53,7 +53,11 @@ def _write(folder: Folder, snapshot: Snapshot, chosen: dict[int, bytes]) -> None
 
 
 def _start(folder: Folder, path: bytes) -> bytes:
-    descriptor = folder.open(path)
+    """How a message begins; b"" if it is gone."""
+    try:
+        descriptor = folder.open(path)
+    except FileNotFoundError:
+        return b""
     try:
         # With CRLF line ends a header is longer than it counts for.
         return os.read(descriptor, 2 * HEADER_OCTETS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -10,10 +11,11 @@ from twisted.logger import Logger
 
 from popserv.errors import StoreBroken
 from popserv.maildrop import hidden
+from popserv.maildrop.hidden import HIDDEN_NAME
 from popserv.maildrop.maildir_folder import Folder, opened
 from popserv.maildrop.maildir_remove import is_same, remove
 from popserv.maildrop.maildir_snapshot import Snapshot
-from popserv.maildrop.maildir_trash import purge, restore, trashed
+from popserv.maildrop.maildir_trash import TRASH_NAME, purge, restore, trashed
 from popserv.maildrop.retention import DAY_SECONDS, Retention
 
 log = Logger()
@@ -52,6 +54,17 @@ class Tidied:
     """Older than the account keeps mail."""
     emptied: int = 0
     """Longer in the trash than they are kept there."""
+
+    @classmethod
+    def sum(cls, each: Sequence[Tidied]) -> Tidied:
+        return cls(sum(one.expired for one in each), sum(one.emptied for one in each))
+
+
+def folders_with_removed(maildir: bytes) -> list[bytes]:
+    """The paths of those folders of a Maildir where removed messages wait or are hidden. Blocks; raises `OSError`."""
+    folders = [maildir + b"/" + name for name in sorted(os.listdir(maildir)) if name.startswith(b".")]
+    kept = [os.fsencode(name) for name in (TRASH_NAME, HIDDEN_NAME)]
+    return [folder for folder in folders if any(os.path.lexists(folder + b"/" + name) for name in kept)]
 
 
 def tidy(path: bytes, folder: Folder, snapshot: Snapshot, retention: Retention, now: float, dry: bool) -> Tidied:
@@ -94,6 +107,10 @@ class Undeleted:
     back: int = 0
     left: int = 0
     """Could not, because another one has its name by now."""
+
+    @classmethod
+    def sum(cls, each: Sequence[Undeleted]) -> Undeleted:
+        return cls(sum(one.back for one in each), sum(one.left for one in each))
 
 
 def undelete(folder: Folder, since: float, dry: bool) -> Undeleted:

@@ -64,6 +64,14 @@ def folder_path(maildir: bytes, folder: bytes) -> bytes:
     return maildir + b"/" + folder
 
 
+def folder_called(name: str) -> bytes | None:
+    """The folder that people call so ("Junk", "Archive.2024"), for `folder_path`; None if there can be none."""
+    if not (name.isascii() and name.isprintable()) or "/" in name or "" in name.split("."):
+        return None
+    folder = b"." + name.encode("ascii")
+    return folder if _FOLDER.fullmatch(folder) else None
+
+
 def open_maildir(path: bytes, parent: bytes | None = None) -> int:
     """A descriptor of the Maildir. Raises `FileNotFoundError` if there is none, `StoreBroken` or `OSError`.
 

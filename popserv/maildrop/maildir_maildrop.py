@@ -7,10 +7,19 @@ from time import time
 from typing import Literal, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import StoreUnavailable
-from popserv.interfaces import IExpires, IMaildrop, IMessage, INamedMessages, INotesRetrievals, IReadyListings
+from popserv.interfaces import (
+    IDatedMaildrop,
+    IExpires,
+    IMaildrop,
+    IMessage,
+    INamedMessages,
+    INotesRetrievals,
+    IReadyListings,
+)
 from popserv.maildrop.listing_reader import ListingReader
 from popserv.maildrop.locks import SessionLock
 from popserv.maildrop.maildir_disposal import Removal, removal
@@ -23,7 +32,7 @@ from popserv.maildrop.shield import shielded
 T = TypeVar("T")
 
 
-@implementer(IMaildrop, INotesRetrievals, IReadyListings, IExpires, INamedMessages)
+@implementer(IMaildrop, IDatedMaildrop, INotesRetrievals, IReadyListings, IExpires, INamedMessages)
 class MaildirMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
@@ -89,6 +98,9 @@ class MaildirMaildrop:
     def file_name(self, index: int) -> bytes:
         return unique_part(self._source.snapshot.files.paths[index])
 
+    def delivered(self) -> Deferred[Sequence[int]]:
+        return shielded(self._source.disk.run(self._source.snapshot.delivered).addErrback(_unavailable))
+
     def commit(self, deleted: Set[int]) -> Deferred[int]:
         if self._closed:
             return fail(StoreUnavailable("maildrop is closed, nothing was removed"))
@@ -135,6 +147,12 @@ class MaildirMaildrop:
         waiting, self._waiting = self._waiting, []
         for released in waiting:
             released.callback(None)
+
+
+def _unavailable(failure: Failure) -> Failure:
+    if isinstance(failure.value, OSError):
+        raise StoreUnavailable() from failure.value
+    return failure
 
 
 @implementer(IMessage)

@@ -218,6 +218,13 @@ class Snapshot:
             self._files = Files(self.source.get(self.layout.summary, self.layout.files), self.layout.count)
         return self._files
 
+    def delivered(self) -> Sequence[int]:
+        """The mtimes alone, nanoseconds since 1970. Blocks; raises `OSError`."""
+        if self._files is not None:
+            return self._files.mtimes
+        octets = 8 * self.layout.count
+        return memoryview(self.source.get(self.layout.summary + octets, octets)).cast("q")
+
     def unique_id(self, index: int) -> bytes:
         text = 13 * self.layout.count
         line = self._summary[text + (self._ends[index - 1] if index else 0) : text + self._ends[index]]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from popserv.errors import ReadOnly
-from popserv.interfaces import IMaildrop, IMessage, INamedMessages, IReadOnlyMaildrop
+from popserv.interfaces import IDatedMaildrop, IMaildrop, IMessage, INamedMessages, IReadOnlyMaildrop
 
 
 @implementer(IReadOnlyMaildrop, INamedMessages)
 class ReadOnlyMaildrop:
-    """See `popserv.interfaces.IReadOnlyMaildrop`. Closes what it is made of."""
+    """See `popserv.interfaces.IReadOnlyMaildrop`. Closes what it is made of, and is dated if that is."""
 
     read_only = True
 
@@ -24,6 +24,10 @@ class ReadOnlyMaildrop:
         self.total = maildrop.total
         self.skipped: Sequence[tuple[bytes, str]] = getattr(maildrop, "skipped", ())
         """Paths that are no messages, and why; for the log."""
+        dated = IDatedMaildrop(maildrop, None)
+        if dated is not None:
+            self.delivered = dated.delivered
+            alsoProvides(self, IDatedMaildrop)
 
     def uidl(self, index: int) -> bytes:
         return self._maildrop.uidl(index)

@@ -14,6 +14,7 @@ from popserv.interfaces import (
     IAccount,
     IAdoptingStore,
     IDelivery,
+    IHasFolders,
     IIncoming,
     IMaildrop,
     IMaildropStore,
@@ -24,7 +25,7 @@ from popserv.interfaces import (
 from popserv.maildrop.location import split
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IAdoptingStore, IDelivery)
+@implementer(IMaildropStore, IReadOnlyStore, IHasFolders, IRetainingStore, IAdoptingStore, IDelivery)
 class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
@@ -53,6 +54,14 @@ class StoreRouter:
             return fail(DeliveryError("this maildrop takes no mail in"))
         return delivery.begin(account, folder)
 
+    def folder(self, account: IAccount, name: str) -> bytes | None:
+        store = IHasFolders(self._store(account), None)
+        return None if store is None else store.folder(account, name)
+
+    def lacking(self, interface: Any) -> list[str]:
+        """The schemes of stores that do not provide it."""
+        return [scheme for scheme, store in self._stores.items() if not interface.providedBy(store)]
+
     def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Any]:
         store = IRetainingStore(self._store(account), None)
         return fail(StoreBroken()) if store is None else store.tidy(account, dry)
@@ -75,7 +84,7 @@ class StoreRouter:
 
     def cannot_be_counted(self) -> list[str]:
         """The schemes of stores that tell nobody what they hold without a session."""
-        return [scheme for scheme, store in self._stores.items() if not IReadOnlyStore.providedBy(store)]
+        return self.lacking(IReadOnlyStore)
 
     def _store(self, account: IAccount) -> IMaildropStore | None:
         if not account.location:

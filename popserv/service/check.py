@@ -22,7 +22,7 @@ from popserv.auth.account import Account
 from popserv.interfaces import IAccountListing, IInspects
 from popserv.maildrop.location import expand
 from popserv.pools import InlinePool
-from popserv.service import access, certificate, names, rules
+from popserv.service import access, certificate, names, rules, views
 from popserv.service.access import BuildContext
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.client_authorities import read_authorities, read_revocations
@@ -192,7 +192,7 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
         return
-    for needs in (access.delivery, access.retains):
+    for needs in (access.delivery, access.retains, views.check):
         try:
             needs(config, store)
         except ConfigErrors as errors:

@@ -25,7 +25,7 @@ from popserv.net.listener import Listener
 from popserv.net.registry import Registry
 from popserv.net.tls import implicit
 from popserv.pools import BoundedPool
-from popserv.service import access, names, rules
+from popserv.service import access, names, rules, views
 from popserv.service.certificate import CertificateTrouble
 from popserv.service.config import ConfigErrors
 from popserv.service.descriptors import fit, raise_descriptors
@@ -96,7 +96,7 @@ class Composer:
         self._reactor = reactor
         self._checkers = checkers
         self._pools = Pools(reactor)
-        self._store: tuple[tuple[Maildrop, str], StoreRouter] | None = None
+        self._store: tuple[Any, StoreRouter] | None = None
         self._throttle: tuple[float, Throttle] | None = None
         self._ledger = Ledger(reactor)
         self._observer = SessionLog()
@@ -115,7 +115,7 @@ class Composer:
         accounts = access.accounts(config, context, self._checkers)
         store = self._store_for(config, context)
         local = self._local(config)
-        login = self._login(config, accounts, store)
+        login = self._login(config, context, accounts, store)
         common = Listener(
             reactor=self._reactor,
             hostname=config.server.hostname,
@@ -137,8 +137,9 @@ class Composer:
         return Composition([*offers, *local], limits, upkeep, config.maildrop.nightly)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
-        # A store may keep something in memory; one that stays as configured stays.
-        settings = (config.maildrop, config.server.hostname)
+        # A store may keep something in memory; one that stays as configured stays, however it is seen.
+        maildrop = config.maildrop
+        settings = (maildrop.location, maildrop.lock, maildrop.options, config.server.hostname, config.base)
         if self._store is None or self._store[0] != settings:
             self._store = (settings, access.store(config, context))
         return self._store[1]
@@ -159,10 +160,13 @@ class Composer:
             return admission()
         return admission(ask=takeovers.ask, socket=takeovers.socket)
 
-    def _login(self, config: Config, accounts: access.Accounts, store: StoreRouter) -> LoginService:
+    def _login(
+        self, config: Config, context: access.BuildContext, accounts: access.Accounts, store: StoreRouter
+    ) -> LoginService:
         gate = Gate(rules.policy(config), self._ledger)
-        admission = self._admission(config.maildrop, store, rules.retentions(config))
-        portal = Portal(MaildropRealm(accounts.directory_after_login(), admission, gate, accounts.public()))
+        seen = views.of(config, context, self._admission(config.maildrop, store, rules.retentions(config)), store)
+        folder = views.Folders(seen, accounts.naming)
+        portal = Portal(MaildropRealm(accounts.directory_after_login(), seen, gate, accounts.public(), folder))
         portal.registerChecker(access.chain(config, accounts))
         delay = config.auth.failure_delay
         if self._throttle is None or self._throttle[0] != delay:

@@ -109,3 +109,10 @@ def check_location(location: str) -> None:
     from popserv.maildrop.location import split
 
     look_up("stores", split(location)[0])
+
+
+def check_since(since: str) -> None:
+    """Raises `ValueError` for what is no time."""
+    from popserv.maildrop.views import Since
+
+    Since.parse(since)

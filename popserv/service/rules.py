@@ -34,7 +34,7 @@ def naming(config: Config) -> Naming:
 def policy(config: Config) -> Policy:
     """What `[policy]` says."""
     table = config.policy
-    rules = [Rule(_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
+    rules = [Rule(names_covered(rule.accounts, config), rule.pop3, _lower(rule.mechanisms)) for rule in table.rules]
     takeover = config.maildrop.lock == "takeover"
     return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account, takeover)
 
@@ -43,7 +43,7 @@ def quotas(config: Config) -> Quotas:
     """What `[quota]` says."""
     table = config.quota
     rules = [
-        QuotaRule(Rule(_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
+        QuotaRule(Rule(names_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
         for rule in table.rules
     ]
     return Quotas(Quota(table.octets, table.messages), rules)
@@ -54,14 +54,14 @@ def retentions(config: Config) -> Retentions:
     table = config.maildrop
     rules = [
         RetentionRule(
-            Rule(_covered(rule.accounts, config)).covers, Retention(rule.delete, rule.trash_days, rule.expire_days)
+            Rule(names_covered(rule.accounts, config)).covers, Retention(rule.delete, rule.trash_days, rule.expire_days)
         )
         for rule in table.retention_rules
     ]
     return Retentions(Retention(table.delete, table.trash_days, table.expire_days), rules)
 
 
-def _covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
+def names_covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:
     """With every account that one of these may stand for: what bars a name must not let it in by another one."""
     covered: list[str] = []
     for name in accounts:

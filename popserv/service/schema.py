@@ -211,6 +211,28 @@ class Policy:
 
 
 @attrs.frozen
+class ViewRule:
+    """What some accounts see of their maildrops; the first rule that covers an account is the one."""
+
+    accounts: tuple[str, ...] = attrs.field(validator=_not_empty, metadata={"each": names.check_accounts_covered})
+    """Account names, "@example.org" for all of a domain, "*" for all."""
+    largest_octets: int = attrs.field(default=0, validator=_least(0))
+    """As in [maildrop]."""
+    since: str = attrs.field(default="", validator=_valid(names.check_since))
+    """As in [maildrop]."""
+    newest: int = attrs.field(default=0, validator=_least(0))
+    """As in [maildrop]."""
+    junk: str = ""
+    """As in [maildrop]."""
+    junk_mark: Literal["subject", "header", "none"] = "subject"
+    """As in [maildrop]."""
+    junk_text: str = ""
+    """As in [maildrop]."""
+    folders: tuple[str, ...] = ()
+    """As in [maildrop]."""
+
+
+@attrs.frozen
 class RetentionRule:
     """How long mail of some accounts is kept; the first rule that covers an account is the one."""
 
@@ -224,7 +246,7 @@ class RetentionRule:
 
 @attrs.frozen
 class Maildrop:
-    """Where mail is kept."""
+    """Where mail is kept, and what sessions see of it."""
 
     location: str = attrs.field(default="maildir:/srv/mail/{user}", validator=_valid(names.check_location))
     """STORE:PLACE. For maildir the place is the Maildir itself, with cur, new and tmp in it; for mbox, the file. {user}
@@ -237,6 +259,30 @@ class Maildrop:
     in_use: Literal["nothing", "since", "from"] = "since"
     """What a session that finds the maildrop taken is told of the one that has it: nothing, since when it has it, or
     also the address that it came from."""
+    largest_octets: int = attrs.field(default=0, validator=_least(0))
+    """Larger messages, as LIST counts them, are hidden, and stay where they are; 0 hides none."""
+    since: str = attrs.field(default="", validator=_valid(names.check_since), metadata={"sample": "90d"})
+    """Messages delivered before are hidden, and stay where they are: "90d" is ninety days before the login,
+    "2026-01-31" the beginning of that day in UTC. Not for mbox."""
+    newest: int = attrs.field(default=0, validator=_least(0))
+    """So many of the messages that are left are shown, the last ones; the others are hidden, and stay where they are; 0
+    hides none."""
+    junk: str = attrs.field(default="", metadata={"sample": "Junk"})
+    """A folder whose messages are shown behind those of INBOX, and may be removed like them. Not for mbox."""
+    junk_mark: Literal["subject", "header", "none"] = "subject"
+    """How messages of that folder are told from others: subject: junk_text in front of the subject; header: junk_text
+    is a header field; none: they are sent as they are."""
+    junk_text: str = attrs.field(default="", metadata={"sample": "[Junk]"})
+    """Default: "[Junk]" for subject, "X-Junk: yes" for header."""
+    folders: tuple[str, ...] = attrs.field(default=(), metadata={"sample": ["Junk", "Archive.2025"]})
+    """Folders that may be logged in to: with "Junk", fred+junk opens the folder Junk of fred. "*" permits all. Any
+    other +detail stands for nothing. Not for mbox."""
+    view_rules: tuple[ViewRule, ...] = attrs.field(
+        default=(), metadata={"sample": ({"accounts": ["@example.org"], "newest": 1000},)}
+    )
+    """For accounts and domains: accounts, and the keys from largest_octets to folders, which the rule replaces all at
+    once. The first rule that covers an account holds: [{accounts = ["joe"], newest = 500}, {accounts = ["*"], since =
+    "30d"}]."""
     delete: Literal["remove", "trash", "hide"] = "remove"
     """What QUIT does to marked messages: they are gone for good; they wait in a trash, from where `popserv undelete`
     brings them back; or they are hidden from POP3 and stay for other readers of the same maildrop."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -26,7 +27,9 @@ from popserv.interfaces import (
     IAccount,
     IAdoptingStore,
     IBuildContext,
+    IDatedStore,
     IDelivery,
+    IHasFolders,
     IIncoming,
     IMaildrop,
     IMaildropStore,
@@ -41,8 +44,8 @@ from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
 from popserv.maildrop.maildir_adopt import adopt
-from popserv.maildrop.maildir_disposal import Tidied, Undeleted, tidy, undelete
-from popserv.maildrop.maildir_folder import Folder, folder_path, opened
+from popserv.maildrop.maildir_disposal import Tidied, Undeleted, folders_with_removed, tidy, undelete
+from popserv.maildrop.maildir_folder import Folder, folder_called, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
 from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
@@ -52,7 +55,7 @@ from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.maildir_take import Taker
 from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
-from popserv.maildrop.retention import retention_of
+from popserv.maildrop.retention import Retention, retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
 from popserv.maildrop.told import Adoption, Told
@@ -60,6 +63,9 @@ from popserv.maildrop.visit import Visit
 from popserv.pools import Pool
 
 T = TypeVar("T")
+
+Work = Callable[[bytes, Folder, Snapshot], T]
+"""Takes the path of a Maildir, its directories, and what is in it."""
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _LOGGED_ENTRIES = 5
@@ -81,7 +87,12 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IRetainingStore, IAdoptingStore, IDelivery)
+def _in_folder(retention: Retention) -> Retention:
+    """Mail that somebody has put into a folder does not expire there."""
+    return attrs.evolve(retention, expire_days=0)
+
+
+@implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IRetainingStore, IAdoptingStore, IDelivery)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -119,6 +130,9 @@ class MaildirStore:
     def open_read_only(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IReadOnlyMaildrop]:
         return self._begin_session(account, folder, read_only=True).addCallback(ReadOnlyMaildrop)
 
+    def folder(self, account: IAccount, name: str) -> bytes | None:  # noqa: ARG002
+        return folder_called(name)
+
     def _begin_session(self, account: IAccount, folder: bytes, read_only: bool) -> Deferred[IMaildrop]:
         try:
             place = self._place_of(account)
@@ -149,41 +163,55 @@ class MaildirStore:
 
     def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:
         retention, now = retention_of(account), self._clock.seconds()
-        return self._keep(account, partial(tidy, retention=retention, now=now, dry=dry), Tidied())
+        inbox = partial(tidy, retention=retention, now=now, dry=dry)
+        folders = partial(tidy, retention=_in_folder(retention), now=now, dry=dry)
+        return self._keep(account, inbox, folders).addCallback(Tidied.sum)
 
     def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
-        return self._keep(account, lambda _path, folder, _snapshot: undelete(folder, since, dry), Undeleted())
+        def work(_path: bytes, folder: Folder, _snapshot: Snapshot) -> Undeleted:
+            return undelete(folder, since, dry)
+
+        return self._keep(account, work, work).addCallback(Undeleted.sum)
 
     def adopt(self, account: IAccount, told: Sequence[Told], dry: bool = False) -> Deferred[Adoption]:
-        nothing = Adoption(unmatched=list(told))
-        return self._keep(account, lambda _path, folder, snapshot: adopt(folder, snapshot, told, dry), nothing)
+        def work(_path: bytes, folder: Folder, snapshot: Snapshot) -> Adoption:
+            return adopt(folder, snapshot, told, dry)
 
-    def _keep(self, account: IAccount, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> Deferred[T]:
-        """Do this in a thread, with the session lock; `nothing` is what it gives where there is no Maildir."""
+        nothing = Adoption(unmatched=list(told))
+        return self._keep(account, work).addCallback(lambda done: done[0] if done else nothing)
+
+    def _keep(self, account: IAccount, in_inbox: Work[T], in_folders: Work[T] | None = None) -> Deferred[list[T]]:
+        """Do this in a thread, with the session lock, in INBOX and wherever else something has been removed."""
         try:
             path = self._place_of(account)
         except StoreBroken as error:
             return fail(error)
-        kept = self._disk.run(self._with_lock, account, path, work, nothing)
+        kept = self._disk.run(self._everywhere, account, path, in_inbox, in_folders)
         return shielded(kept.addErrback(partial(self._not_opened, account.name)))
 
-    def _with_lock(self, account: IAccount, path: bytes, work: Callable[[bytes, Folder, Snapshot], T], nothing: T) -> T:
-        try:
-            with opened(path) as folder:
-                networked = self._networked(folder.maildir)
-                self._io(networked)
-                lock, snapshot, _hidden = self._enter(account, folder, read_only=False, trust=not networked)
-                try:
-                    return work(path, folder, snapshot)
-                finally:
-                    if lock is not None:
-                        lock.release()
-        except FileNotFoundError:
-            return nothing
+    def _everywhere(self, account: IAccount, path: bytes, in_inbox: Work[T], in_folders: Work[T] | None) -> list[T]:
+        done: list[T] = []
+        with suppress(FileNotFoundError):
+            done.append(self._with_lock(account, path, None, in_inbox))
+            if in_folders is not None:
+                done += [self._with_lock(account, folder, path, in_folders) for folder in folders_with_removed(path)]
+        return done
+
+    def _with_lock(self, account: IAccount, path: bytes, parent: bytes | None, work: Work[T]) -> T:
+        with opened(path, parent) as folder:
+            networked = self._networked(folder.maildir)
+            self._io(networked)
+            lock, snapshot, _hidden = self._enter(account, folder, read_only=False, trust=not networked)
+            try:
+                return work(path, folder, snapshot)
+            finally:
+                if lock is not None:
+                    lock.release()
 
     def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> IMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
-        session = partial(MaildirMaildrop, retention=retention_of(account), now=self._clock.seconds)
+        retention = retention_of(account) if parent is None else _in_folder(retention_of(account))
+        session = partial(MaildirMaildrop, retention=retention, now=self._clock.seconds)
         try:
             with opened(path, parent) as folder:
                 networked = self._networked(folder.maildir)

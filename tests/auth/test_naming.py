@@ -74,6 +74,44 @@ def test_details_of_a_name_that_others_vouch_for_are_a_part_of_it() -> None:
     assert NAMED.vouched(b"/") == [b"/"]
 
 
+@pytest.mark.parametrize(
+    ("naming", "name", "account", "detail"),
+    [
+        (PLAIN, b"fred", "fred", b""),
+        (PLAIN, b"Fred+Junk", "fred", b"Junk"),
+        (PLAIN, b"fred+a+B", "fred", b"a+B"),
+        (PLAIN, b"fred+a+b", "fred+a", b"b"),
+        (PLAIN, b"fred+a", "fred+a", b""),
+        (PLAIN, b"fred+", "fred", b""),
+        (PLAIN, b"fred+Junk@example.net", "fred@example.net", b"Junk"),
+        (PLAIN, b"fred+../x", "fred", b"../x"),
+        (PLAIN, b"joe+Junk", "fred", b""),
+        (PLAIN, b"", "fred", b""),
+        (PLAIN, b"/+Junk", "fred", b""),
+        (PLAIN, "fred\uff0bjunk".encode(), "fred", b""),
+        (OURS, b"fred+Junk@Example.org.", "fred", b"Junk"),
+        (HOSTED, b"fred+Junk", "fred@example.org", b"Junk"),
+        (NAMED, b"postmaster+Junk@example.org", "fred", b"Junk"),
+    ],
+)
+def test_which_part_of_a_name_is_its_detail(naming: Naming, name: bytes, account: str, detail: bytes) -> None:
+    assert naming.detail(name, account) == detail
+
+
+@given(st.text("fred+@.exampl", max_size=30), st.sampled_from([PLAIN, OURS, HOSTED, NAMED]))
+def test_without_its_detail_a_name_stands_for_the_same_account(text: str, naming: Naming) -> None:
+    name = text.encode()
+    try:
+        forms = naming.forms(name)
+    except InvalidName:
+        return
+    local, at, domain = name.rpartition(b"@") if b"@" in name else (name, b"", b"")
+    for form in forms:
+        if detail := naming.detail(name, form.decode()):
+            assert local.endswith(b"+" + detail)
+            assert form in naming.forms(local.removesuffix(b"+" + detail) + at + domain, details=False)
+
+
 def test_a_name_is_completed_by_the_default_domain() -> None:
     assert HOSTED.complete(b"Fred") == b"fred@example.org"
     assert PLAIN.complete(b"Fred") == b"fred"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import attrs
+
 from popserv.auth.account import Account
 from popserv.errors import MaildropInUse, StoreBroken
 from popserv.maildrop.hidden import HIDDEN_NAME
@@ -235,3 +237,55 @@ class TestExpiry(RetentionTestCase):
             maildrop = self.visit(retention=retention)
             self.assertEqual(maildrop.expire, expected)
             self.close(maildrop)
+
+
+class TestFolders(RetentionTestCase):
+    """What sessions remove from other folders than INBOX."""
+
+    retention = attrs.evolve(TRASH, expire_days=1)
+
+    def setUp(self):
+        super().setUp()
+        for folder in (".Junk", ".Other"):
+            (self.maildir / folder / "cur").mkdir(parents=True)
+            path = self.maildir / folder / "cur" / "1699000000.junk"
+            path.write_bytes(b"Subject: junk\n\n")
+            os.utime(path, (self.clock.seconds() - 100 * DAY_SECONDS,) * 2)
+
+    def remove_junk(self, retention=None):
+        visit = Visit(FRED, retention=retention or self.retention)
+        maildrop = self.successResultOf(self.store.open(visit, b".Junk"))
+        self.assertEqual((maildrop.count, maildrop.expire), (1, "NEVER"))
+        self.assertEqual(self.successResultOf(maildrop.commit({0})), 0)
+        self.close(maildrop)
+
+    def junk(self):
+        maildrop = self.successResultOf(self.store.open(FRED, b".Junk"))
+        return self.ids_of(maildrop)
+
+    def test_it_comes_back(self):
+        for retention in (TRASH, HIDE):
+            self.remove_junk(retention)
+            self.remove(0)
+            self.assertEqual(self.junk(), [])
+            self.assertEqual(self.undelete(dry=True), Undeleted(2))
+            self.assertEqual(self.undelete(), Undeleted(2))
+            self.assertEqual((self.junk(), len(self.shown())), ([b"1699000000.junk"], 4))
+
+    def test_the_trash_of_each_folder_is_emptied_and_mail_expires_in_inbox_only(self):
+        self.remove_junk()
+        self.clock.advance(8 * DAY_SECONDS)
+        for name in self.names():
+            os.utime(self.maildir / name, (self.clock.seconds() - 2 * DAY_SECONDS,) * 2)
+        for dry in (True, False):
+            self.assertEqual(self.tidy(dry=dry), Tidied(4, 1))
+        self.assertEqual(self.tidy(), Tidied())
+        self.assertEqual(list((self.maildir / ".Junk" / TRASH_NAME).iterdir()), [])
+        self.assertEqual(len(list((self.maildir / ".Other" / "cur").iterdir())), 1)
+
+    def test_a_folder_in_use_is_not_touched(self):
+        self.remove_junk()
+        maildrop = self.successResultOf(self.store.open(FRED, b".Junk"))
+        self.failureResultOf(self.store.undelete(Visit(FRED, retention=TRASH), 0.0), MaildropInUse)
+        self.close(maildrop)
+        self.assertEqual(self.undelete(), Undeleted(1))
