@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Sequence, Set
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
     from pathlib import Path
 
     from twisted.internet.defer import Deferred
@@ -37,6 +37,7 @@ __all__ = [
     "IDelivery",
     "IDummyCheck",
     "IHasFolders",
+    "IImports",
     "IIncoming",
     "IInspects",
     "IKerberosExchange",
@@ -61,6 +62,7 @@ __all__ = [
     "IScramSha512",
     "ISessionObserver",
     "IStores",
+    "ITended",
 ]
 
 
@@ -303,6 +305,43 @@ class IIncoming(Interface):
         """Leave nothing behind: a Deferred None, which never fails.
 
         May be called again, and after a failed `commit`.
+        """
+
+
+class ITended(Interface):
+    """Beside `IMaildropStore`: one whose maildrops an administrator can have looked through, mended and counted anew.
+
+    Everything fails with a `popserv.errors.PopError`, of which `MaildropInUse` says that a session has the maildrop.
+    """
+
+    def check(account: IAccount, *, lock: bool, mend: bool, progress: Callable[[int, int], None]) -> Deferred[Any]:
+        """Read every message and compare with all that is kept about it: a Deferred `popserv.maildrop.findings.Report`.
+
+        With `lock` no session is let in meanwhile; without, what a session may just be writing is not judged. With
+        `mend`, which needs `lock`, what can be mended without losing a message is. `progress` is told how many messages
+        are done, and of how many.
+        """
+
+    def reindex(account: IAccount) -> Deferred[tuple[int, int]]:
+        """Forget what is only kept to save time, and make it anew: a Deferred of the messages and their octets."""
+
+
+class IImports(Interface):
+    """Beside `IMaildropStore`: one that takes in messages of other servers with all that clients know them by."""
+
+    def take_in(
+        account: IAccount,
+        source: Any,
+        folder: bytes = b"INBOX",
+        *,
+        dry_run: bool,
+        progress: Callable[[int, int], None],
+    ) -> Deferred[Any]:
+        """Store in a folder what a `popserv.maildrop.foreign.ForeignMail` has and was not stored before.
+
+        A Deferred `popserv.maildrop.foreign.Summary`. Each message is there for good, across a power failure, before
+        the next ones are begun; what was broken off can be begun again. No session is let in meanwhile. Fails with a
+        `popserv.errors.PopError` or `popserv.errors.DeliveryError`.
         """
 
 

@@ -35,6 +35,7 @@ def test_public_names_of_interfaces() -> None:
         "IDelivery",
         "IDummyCheck",
         "IHasFolders",
+        "IImports",
         "IIncoming",
         "IInspects",
         "IKerberosExchange",
@@ -59,6 +60,7 @@ def test_public_names_of_interfaces() -> None:
         "IScramSha512",
         "ISessionObserver",
         "IStores",
+        "ITended",
     ]
     assert all(hasattr(popserv.interfaces, name) for name in popserv.interfaces.__all__)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +76,40 @@ def run_in_reactor(config: Config, work: Callable[[BuildContext], Coroutine[Any,
     if failures:
         failures[0].raiseException()
     return results[0]
+
+
+def run_here(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` results in, without a reactor. With an `InlinePool` nothing in it waits. Raises what it raises."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("the store or the account database waits for something that only a server has")
+
+
+@contextmanager
+def troubles(user: str = "") -> Iterator[None]:
+    """Ends the command for what is wrong with the configuration, the address `user`, or a maildrop."""
+    from popserv.errors import DeliveryError, PopError, UnknownRecipient
+    from popserv.service.config import ConfigErrors
+
+    try:
+        yield
+    except ConfigErrors as errors:
+        raise Failed(errors.lines, EX_CONFIG) from None
+    except UnknownRecipient:
+        raise Failed([f"{user!a}: there is no such account"]) from None
+    except (DeliveryError, PopError) as error:
+        raise Failed([f"{user!a}: {reason_of(error)}"]) from None
+
+
+def reason_of(error: Exception) -> str:
+    """What a `PopError` or a `DeliveryError` has to say to an administrator."""
+    holder = getattr(error, "holder", None)
+    since = f" since {holder.time}" if holder is not None else ""
+    return f"{error}{since}: {error.__cause__}" if error.__cause__ else f"{error}{since}"
 
 
 def password_options(command: F) -> F:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from errno import EBADF
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from popserv.cli.common import EX_CONFIG, Failed, config_option
+from popserv.cli.common import EX_CONFIG, Failed, config_option, run_here
 
 EX_USAGE = 64
 EX_NOUSER = 67
@@ -122,14 +122,4 @@ def _deliver(config_file: Path | None, sender: str | None, user: str) -> None:
     name = user.encode("utf-8", "surrogateescape")
     if sys.stdin is None:
         raise OSError(EBADF, "it is closed")
-    _run(deliver_message(sys.stdin.buffer, name, source, recipients, store.delivery))
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end. With an `InlinePool` nothing in it waits, so no reactor has to run."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    work.close()
-    raise RuntimeError("the store or the account database waits for something that only a server has")
+    run_here(deliver_message(sys.stdin.buffer, name, source, recipients, store.delivery))

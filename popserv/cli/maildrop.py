@@ -1,4 +1,4 @@
-"""``popserv maildrop``: look at maildrops, and do by hand what is done at night."""
+"""``popserv maildrop``: look at maildrops, and mend them, and do by hand what is done at night."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from popserv.cli.common import EX_CONFIG, Failed, config_option, read_config, run_in_reactor
+from popserv.cli.common import Failed, config_option, read_config, run_in_reactor, troubles
+from popserv.cli.upkeep import check, reindex, repair
 
 if TYPE_CHECKING:
     from popserv.maildrop.maildir_disposal import Tidied
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 @click.group()
 def maildrop() -> None:
-    """Look at maildrops, and tidy them."""
+    """Look at maildrops, mend them, and tidy them."""
 
 
 @maildrop.command()
@@ -82,15 +83,9 @@ def _look(config: Config, user: str) -> dict[str, Any]:
 
 def in_words(work: Callable[[], T], user: str) -> T:
     """What `work` gives; ends the command with the reason if it fails for an account or the configuration."""
-    from popserv.errors import DeliveryError, PopError, UnknownRecipient
-    from popserv.service.config import ConfigErrors
-
-    try:
+    with troubles(user):
         return work()
-    except ConfigErrors as errors:
-        raise Failed(errors.lines, EX_CONFIG) from None
-    except UnknownRecipient:
-        raise Failed([f"{user!a}: there is no such account"]) from None
-    except (DeliveryError, PopError) as error:
-        reason = f"{error.text}: {error.__cause__}" if error.__cause__ else error.text
-        raise Failed([f"{user!a}: {reason}"]) from None
+
+
+for verb in (check, repair, reindex):
+    maildrop.add_command(verb)

@@ -18,6 +18,7 @@ VERBS: Mapping[str, tuple[str, str]] = {
     "pw": ("popserv.cli.pw", "pw"),
     "deliver": ("popserv.cli.deliver", "deliver"),
     "maildrop": ("popserv.cli.maildrop", "maildrop"),
+    "import": ("popserv.cli.import_mail", "import_mail"),
     "undelete": ("popserv.cli.undelete", "undelete"),
     "uidl": ("popserv.cli.uidl", "uidl"),
     "config": ("popserv.cli.config", "config"),

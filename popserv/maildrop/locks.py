@@ -12,6 +12,7 @@ import stat
 from contextlib import ExitStack, suppress
 
 from popserv.errors import MaildropInUse, StoreBroken, StoreUnavailable
+from popserv.maildrop.directories import open_owned
 from popserv.maildrop.holder import Holder
 
 LOCK_NAME = "popserv.lock"
@@ -111,7 +112,7 @@ def _locked_file(folder: int, held: ExitStack) -> int | None:
 def _lock_file(folder: int) -> int | None:
     """A descriptor of the lock file, made if need be; None if there is none and none can be made."""
     try:
-        descriptor = os.open(LOCK_NAME, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=folder)
+        descriptor = open_owned(LOCK_NAME, os.O_RDWR | _FLAGS, folder)
     except OSError:
         try:
             descriptor = os.open(LOCK_NAME, os.O_RDONLY | _FLAGS, dir_fd=folder)

@@ -8,6 +8,7 @@ one that is taken for another is lost.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -22,12 +23,15 @@ from popserv.maildrop.uidmap import MAP_NAME, Mapping, UidMap
 log = Logger()
 
 _SECOND = 1_000_000_000
+_NO_MAP = frozenset({None, errno.ENOENT, errno.ELOOP})
+"""What says that there is no map. Where there is one and it cannot be read now, ids from names would be wrong ones."""
 
 
 def identify(folder: Folder, entries: list[Entry]) -> list[Entry]:
     """Give ids to the entries whose names give none of their own; returns the entries that have one.
 
     An id is told to nobody before it is on the disk: where it cannot be written, that entry is left out this time.
+    Raises `OSError` where there is a map that cannot be read.
     """
     names = Counter([entry.unique for entry in entries])
     shared = {name for name, count in names.items() if count > 1} if len(names) < len(entries) else set()
@@ -37,6 +41,8 @@ def identify(folder: Folder, entries: list[Entry]) -> list[Entry]:
         # Nothing was ever in it; and if it cannot be made now, the eldest are those whose ids are certain.
         return _eldest(folder, entries, shared) if shared else entries
     except OSError as error:
+        if error.errno not in _NO_MAP:
+            raise
         # What was once shared is not known, but what is shared now.
         log.error("{name} cannot be used: {error!s}", name=MAP_NAME, error=error)
         return [entry for entry in entries if entry.unique not in shared]
@@ -54,7 +60,9 @@ def recognise(folder: Folder, entries: list[Entry]) -> list[Entry]:
     shared = {name for name, count in names.items() if count > 1}
     try:
         uid_map = UidMap(folder.maildir, create=False)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NO_MAP:
+            raise
         return [entry for entry in entries if entry.unique not in shared]
     with closing(uid_map):
         shared |= uid_map.names & names.keys()

@@ -41,6 +41,25 @@ def make_maildir(path: bytes, owner: Owner | None = None) -> None:
         make_directory(os.path.join(path, part))
 
 
+def make_lasting(path: bytes, parent: bytes | None = None, owner: Owner | None = None) -> None:
+    """As `make_maildir`, and what was made survives a power failure. `parent` is the Maildir that it is a folder of.
+
+    Raises `StoreBroken` and `OSError`.
+    """
+    if parent is not None:
+        _make_parent(parent, owner)
+    make_maildir(path, owner)
+    if parent is not None:
+        mark_folder(path)
+    _sync_maildir(path)
+
+
+def _sync_maildir(path: bytes) -> None:
+    for part in _PARTS:
+        sync_directory(os.path.join(path, part))
+    sync_upwards(path)
+
+
 class IsDraft(Protocol):
     """What `MaildirIncoming` writes to. Called from threads; raises `OSError` and `StoreBroken`."""
 
@@ -119,9 +138,7 @@ class Draft:
                 raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
             if self._is_first():
                 # A delivery before may have made the directories and not have come to syncing them.
-                for part in _PARTS:
-                    sync_directory(os.path.join(self._maildir, part))
-                sync_upwards(self._maildir)
+                _sync_maildir(self._maildir)
             self._move(tmp, new)
             try:
                 os.fsync(new)

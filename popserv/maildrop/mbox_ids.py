@@ -93,9 +93,41 @@ def identify(control: int, survey: Survey, exclusive: bool) -> Ids:
         return ids
 
 
-def _assign(uid_map: UidMap, survey: Survey, groups: Mapping[bytes, list[int]]) -> Ids:
+def recognise(control: int, survey: Survey) -> Ids:
+    """As `identify`, but nothing is written: a message that would get a new id has none yet. Raises `OSError`.
+
+    `control` may be negative, where there is no such directory.
+    """
+    groups: dict[bytes, list[int]] = {}
+    for index in range(survey.first, len(survey)):
+        groups.setdefault(survey.digest(index), []).append(index)
+    try:
+        uid_map = UidMap(control, create=False) if control >= 0 else None
+    except FileNotFoundError:
+        uid_map = None
+    if uid_map is None:
+        return Ids(survey, {}, frozenset(index for indices in groups.values() for index in indices[1:]))
+    others: dict[int, bytes] = {}
+    unknown: set[int] = set()
+    with closing(uid_map):
+        token, names = _token(uid_map), uid_map.names
+        for digest, indices in groups.items():
+            name = _name_of(digest)
+            known = [mapping.unique_id for mapping in uid_map.living(name)]
+            if name not in names:
+                known = [natural_id(digest, token)]
+            others.update(zip(indices, known, strict=False))
+            unknown.update(indices[len(known) :])
+    return Ids(survey, others, frozenset(unknown), token)
+
+
+def _token(uid_map: UidMap) -> bytes:
     tokens = uid_map.living(_TOKEN_NAME)
-    token = tokens[-1].unique_id if tokens else b""
+    return tokens[-1].unique_id if tokens else b""
+
+
+def _assign(uid_map: UidMap, survey: Survey, groups: Mapping[bytes, list[int]]) -> Ids:
+    token = _token(uid_map)
     names = uid_map.names
     others: dict[int, bytes] = {}
     added: list[uidmap.Mapping] = []

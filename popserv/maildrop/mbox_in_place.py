@@ -25,7 +25,7 @@ from popserv.maildrop.mbox_octets import CHUNK, Octets, write_all, write_at
 UNDO_NAME = "popserv.undo"
 
 _NEW_NAME = "popserv.undo.new"
-_KEPT_NAME = "popserv.undo.kept"
+KEPT_NAME = "popserv.undo.kept"
 _TOKEN_OCTETS = 16  # fewer than any message has with its From_ line
 _LENGTH_OCTETS = 20
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -117,8 +117,8 @@ def undo(control: int, locked: Locked) -> None:
     if undone:
         _forget(control)
     else:
-        log.error("an mbox that was left half cut has been changed: its old octets are in {name}", name=_KEPT_NAME)
-        os.rename(UNDO_NAME, _KEPT_NAME, src_dir_fd=control, dst_dir_fd=control)
+        log.error("an mbox that was left half cut has been changed: its old octets are in {name}", name=KEPT_NAME)
+        os.rename(UNDO_NAME, KEPT_NAME, src_dir_fd=control, dst_dir_fd=control)
 
 
 def _forget(control: int) -> None:

@@ -62,6 +62,13 @@ class StoreRouter:
         """The schemes of stores that do not provide it."""
         return [scheme for scheme, store in self._stores.items() if not interface.providedBy(store)]
 
+    def store_of(self, account: IAccount) -> IMaildropStore:
+        """The store that has the maildrop of this account. Raises `StoreBroken`."""
+        store = self._store(account)
+        if store is None:
+            raise StoreBroken()
+        return store
+
     def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Any]:
         store = IRetainingStore(self._store(account), None)
         return fail(StoreBroken()) if store is None else store.tidy(account, dry)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from contextlib import suppress
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import attrs
 from twisted.logger import Logger
 
+from popserv.maildrop.directories import open_owned
 from popserv.maildrop.uidl import is_unique_id
 
 MAP_NAME = "popserv.uidmap"
@@ -48,6 +49,16 @@ class Mapping:
         return b"+ %b %d %d %d %b\n" % known
 
 
+def understood(line: bytes) -> Mapping | bytes:
+    """What a line of the map says: a mapping, or the unique-id of a message that is gone. Raises `ValueError`."""
+    match line.split(b" "):
+        case [b"+", unique_id, inode, mtime_ns, size, name] if is_unique_id(unique_id):
+            return Mapping(unique_id, int(inode), int(mtime_ns), int(size), unquote_to_bytes(name))
+        case [b"-", unique_id]:
+            return unique_id
+    raise ValueError("not a line of the map")
+
+
 class UidMap:
     """The map of one maildrop, as it was when it was opened. Everything here blocks; close it."""
 
@@ -73,9 +84,9 @@ class UidMap:
             os.close(descriptor)
 
     @property
-    def names(self) -> set[bytes]:
+    def names(self) -> Set[bytes]:
         """The names that were ever in the map."""
-        return set(self._mappings)
+        return self._mappings.keys()
 
     def living(self, name: bytes) -> list[Mapping]:
         """What is in the map for `name` and has not been removed, oldest first."""
@@ -145,19 +156,17 @@ class UidMap:
 
     def _take(self, line: bytes) -> None:
         try:
-            match line.split(b" "):
-                case [b"+", unique_id, inode, mtime_ns, size, name] if is_unique_id(unique_id):
-                    mapping = Mapping(unique_id, int(inode), int(mtime_ns), int(size), unquote_to_bytes(name))
-                    known = self._mappings.setdefault(mapping.name, [])
-                    known[:] = [one for one in known if one.unique_id != unique_id]
-                    known.append(mapping)
-                    self._removed.discard(unique_id)
-                case [b"-", unique_id]:
-                    self._removed.add(unique_id)
-                case _:
-                    raise ValueError
+            noted = understood(line)
         except ValueError:
             log.error("a line of a {name} is not understood: {line!r}", name=MAP_NAME, line=line[:200])
+            return
+        if isinstance(noted, bytes):
+            self._removed.add(noted)
+            return
+        known = self._mappings.setdefault(noted.name, [])
+        known[:] = [one for one in known if one.unique_id != noted.unique_id]
+        known.append(noted)
+        self._removed.discard(noted.unique_id)
 
     def _append(self, lines: bytes) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -212,7 +221,9 @@ def _content(descriptor: int) -> bytes:
 
 def _open(folder: int, create: bool) -> int:
     try:
-        return os.open(MAP_NAME, os.O_RDWR | _FLAGS | (os.O_CREAT if create else 0), 0o600, dir_fd=folder)
+        if create:
+            return open_owned(MAP_NAME, os.O_RDWR | _FLAGS, folder)
+        return os.open(MAP_NAME, os.O_RDWR | _FLAGS, dir_fd=folder)
     except FileNotFoundError:
         raise
     except OSError:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -30,6 +30,7 @@ from popserv.interfaces import (
     IDatedStore,
     IDelivery,
     IHasFolders,
+    IImports,
     IIncoming,
     IMaildrop,
     IMaildropStore,
@@ -37,17 +38,22 @@ from popserv.interfaces import (
     IReadOnlyStore,
     IRetainingStore,
     IStores,
+    ITended,
 )
+from popserv.maildrop.findings import Report, mended
+from popserv.maildrop.foreign import ForeignMail, Summary
 from popserv.maildrop.hidden import read_hidden
 from popserv.maildrop.holder import Holder
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
 from popserv.maildrop.maildir_adopt import adopt
+from popserv.maildrop.maildir_check import MaildirCheck
 from popserv.maildrop.maildir_disposal import Tidied, Undeleted, folders_with_removed, tidy, undelete
 from popserv.maildrop.maildir_folder import Folder, folder_called, folder_path, opened
 from popserv.maildrop.maildir_ids import identify, recognise
-from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed
+from popserv.maildrop.maildir_import import import_into, would_import
+from popserv.maildrop.maildir_incoming import Draft, MaildirIncoming, delivery_failed, make_lasting
 from popserv.maildrop.maildir_maildrop import MaildirMaildrop
 from popserv.maildrop.maildir_names import NewNames
 from popserv.maildrop.maildir_reader import Io, Source
@@ -92,7 +98,17 @@ def _in_folder(retention: Retention) -> Retention:
     return attrs.evolve(retention, expire_days=0)
 
 
-@implementer(IMaildropStore, IReadOnlyStore, IDatedStore, IHasFolders, IRetainingStore, IAdoptingStore, IDelivery)
+@implementer(
+    IMaildropStore,
+    IReadOnlyStore,
+    IDatedStore,
+    IHasFolders,
+    IRetainingStore,
+    IAdoptingStore,
+    IDelivery,
+    ITended,
+    IImports,
+)
 class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -278,6 +294,87 @@ class MaildirStore:
             self.log.error("account {account!a}: Maildir cannot be opened: {error!s}", account=name, error=error)
             raise (StoreBroken() if error.errno in _PERMANENT else StoreUnavailable()) from error
         return failure
+
+    def check(
+        self, account: IAccount, *, lock: bool, mend: bool, progress: Callable[[int, int], None]
+    ) -> Deferred[Report]:
+        return self._tend(account, partial(self._check, account, lock, mend, progress))
+
+    def reindex(self, account: IAccount) -> Deferred[tuple[int, int]]:
+        return self._tend(account, partial(self._reindex, account))
+
+    def _tend(self, account: IAccount, work: Callable[[bytes], T]) -> Deferred[T]:
+        """Do this in a thread with the path of the Maildir."""
+        try:
+            path = self._place_of(account)
+        except StoreBroken as error:
+            return fail(error)
+        return self._disk.run(work, path).addErrback(partial(self._not_opened, account.name))
+
+    def _check(
+        self, account: IAccount, lock: bool, mend: bool, progress: Callable[[int, int], None], path: bytes
+    ) -> Report:
+        settled = lock and self._exclusive
+        if mend and not settled:
+            raise StoreBroken("sessions cannot be kept out of this maildrop, so nothing is mended")
+        try:
+            with self._held(account, path) if lock else opened(path) as folder:
+                report = MaildirCheck(folder, path, settled, self._clock.seconds(), progress).report()
+                return attrs.evolve(report, findings=mended(report.findings)) if mend else report
+        except FileNotFoundError:
+            return Report(0, 0, ())
+
+    def _reindex(self, account: IAccount, path: bytes) -> tuple[int, int]:
+        try:
+            with self._held(account, path) as folder:
+                self._taker.drop(folder, write=True)
+                layout = self._snapshot(folder, read_only=False, trust=not self._networked(folder.maildir)).layout
+        except FileNotFoundError:
+            return 0, 0
+        return layout.count, layout.total
+
+    def take_in(
+        self,
+        account: IAccount,
+        source: ForeignMail,
+        folder: bytes = b"INBOX",
+        *,
+        dry_run: bool,
+        progress: Callable[[int, int], None],
+    ) -> Deferred[Summary]:
+        return self._tend(account, partial(self._take_in, account, source, folder, dry_run, progress))
+
+    def _take_in(
+        self,
+        account: IAccount,
+        source: ForeignMail,
+        folder: bytes,
+        dry_run: bool,
+        progress: Callable[[int, int], None],
+        maildir: bytes,
+    ) -> Summary:
+        path = folder_path(maildir, folder)
+        parent = None if path == maildir else maildir
+        if dry_run:
+            return would_import(path, parent, source)
+        make_lasting(path, parent, getattr(account, "owner", None))
+        with self._held(account, path, parent) as opened_folder:
+            before = self._snapshot(opened_folder, read_only=False, trust=False)
+            taken = {before.unique_id(index) for index in range(before.layout.count)}
+            summary = import_into(opened_folder, source, taken, progress)
+            self._snapshot(opened_folder, read_only=False, trust=False)
+            return summary
+
+    @contextmanager
+    def _held(self, account: IAccount, path: bytes, parent: bytes | None = None) -> Iterator[Folder]:
+        """The Maildir, and no session in it. Raises as `_open` does."""
+        with opened(path, parent) as folder:
+            self._io(self._networked(folder.maildir))
+            lock = take(folder.maildir, Holder.of(account, self._clock.seconds()))
+            try:
+                yield folder
+            finally:
+                lock.release()
 
     def _begun(self, draft: Draft) -> IIncoming:
         return MaildirIncoming(draft, self._disk, self._options.line_ends == "lf")

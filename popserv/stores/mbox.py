@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, fail
@@ -32,12 +33,15 @@ from popserv.interfaces import (
     IMaildrop,
     IMaildropStore,
     IStores,
+    ITended,
 )
 from popserv.maildrop import mbox_index
+from popserv.maildrop.findings import Report, mended
 from popserv.maildrop.holder import Holder
 from popserv.maildrop.location import expand, place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
 from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
+from popserv.maildrop.mbox_check import MboxCheck
 from popserv.maildrop.mbox_control import Place, open_control, sweep
 from popserv.maildrop.mbox_ids import Ids, identify
 from popserv.maildrop.mbox_incoming import MboxDraft
@@ -54,6 +58,8 @@ from popserv.pools import Pool
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOTHING = Stamp(0, 0, 0, 0, 0)
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -81,7 +87,7 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IDelivery)
+@implementer(IMaildropStore, IDelivery, ITended)
 class MboxStore:
     """mboxes at `place`, a path with placeholders, unless an account has a location of its own."""
 
@@ -206,6 +212,67 @@ class MboxStore:
             self.log.error("account {account!a}: mbox cannot be opened: {error!s}", account=name, error=error)
             raise (StoreBroken() if error.errno in _PERMANENT else StoreUnavailable()) from error
         return failure
+
+    def check(
+        self, account: IAccount, *, lock: bool, mend: bool, progress: Callable[[int, int], None]
+    ) -> Deferred[Report]:
+        return self._tend(account, partial(self._check, account, lock, mend, progress))
+
+    def reindex(self, account: IAccount) -> Deferred[tuple[int, int]]:
+        return self._tend(account, partial(self._reindex, account))
+
+    def _tend(self, account: IAccount, work: Callable[[Place], T]) -> Deferred[T]:
+        """Do this in a thread with the place of the mbox."""
+        try:
+            place = self._place_of(account, b"INBOX")
+        except StoreBroken as error:
+            return fail(error)
+        return self._disk.run(work, place).addErrback(partial(self._not_opened, account.name))
+
+    def _check(
+        self, account: IAccount, lock: bool, mend: bool, progress: Callable[[int, int], None], place: Place
+    ) -> Report:
+        settled = lock and self._exclusive
+        if mend and not settled:
+            raise StoreBroken("sessions cannot be kept out of this maildrop, so nothing is mended")
+        if not os.path.lexists(place.mbox):
+            return Report(0, 0, ())
+        with self._control(account, place, lock) as control:
+            look = MboxCheck(place, control, self._options.format, self._locks, settled)
+            if lock:
+                with self._locks.held(place.mbox) as locked:
+                    report = look.report(locked.descriptor, progress)
+            else:
+                descriptor = open_mbox(place.mbox)
+                try:
+                    report = look.report(descriptor, progress)
+                finally:
+                    os.close(descriptor)
+            return attrs.evolve(report, findings=mended(report.findings)) if mend else report
+
+    def _reindex(self, account: IAccount, place: Place) -> tuple[int, int]:
+        if not os.path.lexists(place.mbox):
+            return 0, 0
+        with self._control(account, place, lock=True) as control:
+            mbox_index.drop(place.control)
+            with locked_mbox(place, control, self._locks) as locked:
+                descriptor, survey = self._survey(place, control, locked)
+                os.close(descriptor)
+        return len(survey) - survey.first, sum(survey.octets[survey.first :])
+
+    @contextmanager
+    def _control(self, account: IAccount, place: Place, lock: bool) -> Iterator[int]:
+        """The control directory; with `lock` there is no session. Raises as `_open` does."""
+        control = open_control(place)
+        try:
+            held = take(control, Holder.of(account, self._clock.seconds())) if lock else None
+            try:
+                yield control
+            finally:
+                if held is not None:
+                    held.release()
+        finally:
+            os.close(control)
 
     def _begun(self, draft: MboxDraft) -> IIncoming:
         return MaildirIncoming(draft, self._disk, line_feeds=True)

@@ -65,7 +65,7 @@ def fill(maildir: Path) -> None:
     messages += [octets.replace(b"\r\n", b"\n") for octets in NASTY.values()][:20]
     # Of a message without a last line end, Dovecot does not count the one that it sends.
     messages = [octets.removesuffix(b"\n") + b"\n" for octets in messages if digestible(octets)]
-    assert len(messages) > 10
+    messages += [b"Subject: %d\n\n.\nFrom here\n" % number for number in range(12)]
     for number, octets in enumerate(messages):
         name = f"{1_700_000_000 + number}.M{number}P1.mail.example.org"
         if number % 3 == 0:
