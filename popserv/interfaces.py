@@ -212,6 +212,8 @@ class IRetainingStore(Interface):
     `open` gives maildrops whose `commit` does so, and which show nothing that is hidden.
     """
 
+    ways: frozenset[str] = Attribute("what it can do besides removing for good, of trash, hide, expire")
+
     def tidy(account: IAccount, dry: bool = False) -> Deferred[Any]:
         """Remove what is kept no longer: a Deferred `popserv.maildrop.maildir_disposal.Tidied`.
 

@@ -51,6 +51,18 @@ def hide(folder: int, unique_ids: Iterable[bytes], now: float) -> None:
             raise
 
 
+def unhide(folder: int, since: float, dry: bool) -> int:
+    """Show again what was hidden since then, seconds since 1970: how many. With `dry` only counts.
+
+    To be called with the session lock. Blocks; raises `OSError`.
+    """
+    known = read_hidden(folder)
+    still = {unique_id: at for unique_id, at in known.items() if at < since}
+    if len(still) < len(known) and not dry:
+        rewrite(folder, still)
+    return len(known) - len(still)
+
+
 def rewrite(folder: int, hidden: Mapping[bytes, int]) -> None:
     """Let these be all that are hidden. To be called with the session lock. Blocks; raises `OSError`."""
     descriptor = os.open(_NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=folder)

@@ -118,12 +118,8 @@ def undelete(folder: Folder, since: float, dry: bool) -> Undeleted:
 
     With `dry` only counts. Blocks; raises `OSError`, and may have brought back some of it.
     """
-    known = hidden.read_hidden(folder.maildir)
-    still = {unique_id: at for unique_id, at in known.items() if at < since}
-    shown = len(known) - len(still)
+    shown = hidden.unhide(folder.maildir, since, dry)
     if dry:
         return Undeleted(shown + len(trashed(folder, since)))
-    if shown:
-        hidden.rewrite(folder.maildir, still)
     back, left = restore(folder, since)
     return Undeleted(shown + back, left)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -21,8 +21,18 @@ from popserv.maildrop.shield import shielded
 class MboxMaildrop:
     """See `popserv.interfaces.IMaildrop`."""
 
-    def __init__(self, source: Source, ids: Ids, locks: MboxLocks, lock: SessionLock | None) -> None:
-        """Takes `source` and `lock` over; None if sessions do not exclude each other, or if there is no mbox."""
+    def __init__(
+        self,
+        source: Source,
+        ids: Ids,
+        locks: MboxLocks,
+        lock: SessionLock | None,
+        hides: Callable[[list[bytes]], int] | None = None,
+    ) -> None:
+        """Takes `source` and `lock` over; None if sessions do not exclude each other, or if there is no mbox.
+
+        `hides` hides messages in the place of removing them: how many are still shown. It blocks, and never raises.
+        """
         self._source = source
         self._ids = ids
         self._locks = locks
@@ -31,6 +41,7 @@ class MboxMaildrop:
         self._update = False
         self._waiting: list[Deferred[None]] = []
         survey = source.survey
+        self._hides = hides
         self._places = [place for place in range(survey.first, len(survey)) if place not in ids.unknown]
         self.octets = [survey.octets[place] for place in self._places]
         self.count = len(self.octets)
@@ -54,9 +65,13 @@ class MboxMaildrop:
         if not deleted:
             return succeed(0)
         self._update = True
-        places = [self._places[index] for index in deleted]
-        work = self._source.disk.run(remove, self._source, self._ids, self._locks, places)
-        return shielded(work.addBoth(self._updated))
+        return shielded(self._dispose(sorted(deleted)).addBoth(self._updated))
+
+    def _dispose(self, indices: list[int]) -> Deferred[int]:
+        if self._hides is not None:
+            return self._source.disk.run(self._hides, [self.uidl(index) for index in indices])
+        places = [self._places[index] for index in indices]
+        return self._source.disk.run(remove, self._source, self._ids, self._locks, places)
 
     def _updated(self, result: int) -> int:
         self._update = False

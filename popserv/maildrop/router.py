@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -30,6 +30,7 @@ class StoreRouter:
     """Hands every call to one of `stores`, which are keyed by scheme; accounts without a location get `default`."""
 
     log = Logger()
+    ways = frozenset({"trash", "hide", "expire"})
 
     def __init__(self, stores: Mapping[str, IMaildropStore], default: str) -> None:
         """`default` is one of the schemes; anything else raises `KeyError`."""
@@ -85,9 +86,9 @@ class StoreRouter:
             return fail(StoreBroken("messages of this store cannot be given other unique-ids"))
         return store.adopt(account, told, dry)
 
-    def cannot_retain(self) -> list[str]:
-        """The schemes of stores that know nothing but removing for good."""
-        return [scheme for scheme, store in self._stores.items() if not IRetainingStore.providedBy(store)]
+    def cannot_retain(self, ways: Set[str]) -> list[str]:
+        """The schemes of stores that cannot do all of these; see `IRetainingStore.ways`."""
+        return [scheme for scheme, store in self._stores.items() if not ways <= getattr(store, "ways", frozenset())]
 
     def cannot_be_counted(self) -> list[str]:
         """The schemes of stores that tell nobody what they hold without a session."""

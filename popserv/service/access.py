@@ -283,8 +283,8 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
 
 def retains(config: Config, store: StoreRouter) -> bool:
     """Whether anything is to be done about mail after its removal, or without one. Raises `ConfigErrors`."""
-    if config.maildrop.retains and (unable := store.cannot_retain()):
-        message = f"{', '.join(unable)}: this store only removes mail at QUIT, and for good"
+    if unable := store.cannot_retain(config.maildrop.ways):
+        message = f"{', '.join(unable)}: this store cannot {' and '.join(sorted(config.maildrop.ways))}"
         raise ConfigErrors([("maildrop.delete", message)])
     return config.maildrop.retains
 

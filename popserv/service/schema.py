@@ -301,10 +301,16 @@ class Maildrop:
     options: Mapping[str, Any] = attrs.field(factory=dict, metadata={"tables": "stores"})
 
     @property
+    def ways(self) -> frozenset[str]:
+        """What is done with some mail besides removing it for good: trash, hide, expire."""
+        rules: Sequence[Maildrop | RetentionRule] = (self, *self.retention_rules)
+        expire = {"expire" for each in rules if each.expire_days}
+        return frozenset({each.delete for each in rules} | expire) - {"remove"}
+
+    @property
     def retains(self) -> bool:
         """Whether anything is to be done about mail after its removal, or without one."""
-        rules: Sequence[Maildrop | RetentionRule] = (self, *self.retention_rules)
-        return any(each.delete != "remove" or each.expire_days for each in rules)
+        return bool(self.ways)
 
 
 @attrs.frozen

@@ -93,6 +93,7 @@ class MaildirStore:
     """Maildirs at `place`, a path with placeholders, unless an account has a location of its own."""
 
     log = Logger()
+    ways = frozenset({"trash", "hide", "expire"})
 
     def __init__(
         self,

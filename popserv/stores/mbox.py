@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,14 +32,17 @@ from popserv.interfaces import (
     IInspects,
     IMaildrop,
     IMaildropStore,
+    IRetainingStore,
     IStores,
     ITended,
 )
 from popserv.maildrop import mbox_index
 from popserv.maildrop.findings import Report, mended
+from popserv.maildrop.hidden import hide, read_hidden, unhide
 from popserv.maildrop.holder import Holder
 from popserv.maildrop.location import expand, place_of, template_errors
 from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.maildir_disposal import Tidied, Undeleted
 from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
 from popserv.maildrop.mbox_check import MboxCheck
 from popserv.maildrop.mbox_control import Place, open_control, sweep
@@ -53,6 +56,8 @@ from popserv.maildrop.mbox_maildrop import MboxMaildrop
 from popserv.maildrop.mbox_reader import Io, Source
 from popserv.maildrop.mbox_survey import Stamp, Survey, survey_of
 from popserv.maildrop.nowait import on_network
+from popserv.maildrop.retention import retention_of
+from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
 from popserv.pools import Pool
 
@@ -87,11 +92,12 @@ class Options:
     always at once, even if everybody waits for the disk."""
 
 
-@implementer(IMaildropStore, IDelivery, ITended)
+@implementer(IMaildropStore, IRetainingStore, IDelivery, ITended)
 class MboxStore:
     """mboxes at `place`, a path with placeholders, unless an account has a location of its own."""
 
     log = Logger()
+    ways = frozenset({"hide"})
 
     def __init__(
         self,
@@ -145,10 +151,11 @@ class MboxStore:
         control = self._path(expand(self._options.control, account)) if self._options.control else beside
         return Place(os.fsencode(mbox), os.fsencode(control), self._options.rewrite == "in-place")
 
-    def _open(self, account: IAccount, place: Place) -> MboxMaildrop:
+    def _open(self, account: IAccount, place: Place) -> IMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
         if not os.path.lexists(place.mbox):
             return self._maildrop(-1, place, Survey(_NOTHING), None, None)
+        hides = partial(self._hide, place) if retention_of(account).delete == "hide" else None
         control = open_control(place)
         try:
             lock = self._session_lock(account, control)
@@ -157,7 +164,10 @@ class MboxStore:
                     descriptor, survey = self._survey(place, control, locked)
                 try:
                     sweep(control, self._clock.seconds())
-                    return self._maildrop(descriptor, place, survey, identify(control, survey, lock is not None), lock)
+                    hidden = read_hidden(control)
+                    ids = identify(control, survey, lock is not None)
+                    maildrop = self._maildrop(descriptor, place, survey, ids, lock, hides)
+                    return without(maildrop, hidden.__contains__) if hidden else maildrop
                 except BaseException:
                     os.close(descriptor)
                     raise
@@ -196,13 +206,43 @@ class MboxStore:
         return descriptor, survey
 
     def _maildrop(
-        self, descriptor: int, place: Place, survey: Survey, ids: Ids | None, lock: SessionLock | None
+        self,
+        descriptor: int,
+        place: Place,
+        survey: Survey,
+        ids: Ids | None,
+        lock: SessionLock | None,
+        hides: Callable[[list[bytes]], int] | None = None,
     ) -> MboxMaildrop:
         source = Source(descriptor, place, survey, self._options.format, self._disk, self._options.io)
-        return MboxMaildrop(source, ids or Ids(survey), self._locks, lock)
+        return MboxMaildrop(source, ids or Ids(survey), self._locks, lock, hides)
 
-    def _opened(self, name: str, maildrop: MboxMaildrop) -> IMaildrop:
-        for path, reason in maildrop.skipped:
+    def _hide(self, place: Place, unique_ids: list[bytes]) -> int:
+        try:
+            control = open_control(place)
+            try:
+                hide(control, unique_ids, self._clock.seconds())
+            finally:
+                os.close(control)
+        except OSError as error:
+            self.log.error("messages in {path!r} could not be hidden: {error!s}", path=place.mbox, error=error)
+            return len(unique_ids)
+        return 0
+
+    def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:  # noqa: ARG002
+        return succeed(Tidied())
+
+    def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
+        return self._tend(account, partial(self._undelete, account, since, dry))
+
+    def _undelete(self, account: IAccount, since: float, dry: bool, place: Place) -> Undeleted:
+        if not os.path.lexists(place.mbox):
+            return Undeleted()
+        with self._control(account, place, lock=True) as control:
+            return Undeleted(unhide(control, since, dry))
+
+    def _opened(self, name: str, maildrop: IMaildrop) -> IMaildrop:
+        for path, reason in getattr(maildrop, "skipped", ()):
             self.log.warn("account {account!a}: {path!a}: {reason}", account=name, path=path, reason=reason)
         return maildrop
 

@@ -177,7 +177,7 @@ def test_a_store_that_only_removes_is_refused_with_its_key(tmp_path: Path) -> No
     (tmp_path / "users").write_text("fred:{PLAIN}secret\n")
     done = popserv("check", "--config", tmp_path / "popserv.toml")
     assert done.returncode == 1
-    assert "maildrop.delete: mbox: this store only removes" in done.stderr + done.stdout
+    assert "maildrop.delete: mbox: this store cannot expire and hide and trash" in done.stderr + done.stdout
 
 
 @pytest.mark.parametrize("time_of_day", ["24:00", "3:30", "03:60", "0330", "", "०३:३०"])

@@ -10,7 +10,10 @@ import time
 
 from popserv.auth.account import Account
 from popserv.errors import MaildropInUse, MessageVanished, StoreBroken, StoreUnavailable
+from popserv.maildrop.maildir_disposal import Undeleted
 from popserv.maildrop.mbox_locks import MboxLocks
+from popserv.maildrop.retention import Retention
+from popserv.maildrop.visit import Visit
 from popserv.wire.octets import to_crlf
 from tests import corpus
 from tests.stores.mboxes import FRED, FROM, MboxTestCase
@@ -299,3 +302,51 @@ class TestIndex(MboxTestCase):
         self.failureResultOf(maildrop.message(1).open().read(100), StoreUnavailable)
         self.close(maildrop)
         self.assertEqual(self.messages()[1], b"Xubject: b\r\n")
+
+
+class TestHiding(MboxTestCase):
+    """Sessions of an account whose mail is hidden and not removed."""
+
+    hides = Visit(FRED, retention=Retention(delete="hide"))
+
+    def shown(self, account=FRED):
+        maildrop = self.successResultOf(self.make_store().open(account))
+        found = [maildrop.uidl(index) for index in range(maildrop.count)]
+        self.successResultOf(maildrop.close())
+        return found
+
+    def hide(self, *indices):
+        maildrop = self.successResultOf(self.make_store().open(self.hides))
+        left = self.successResultOf(maildrop.commit(set(indices)))
+        self.successResultOf(maildrop.close())
+        return left
+
+    def test_hidden_messages_stay_in_the_mbox_and_come_back_under_their_ids(self):
+        self.put(b"Subject: a\n", b"Subject: b\n", b"Subject: b\n", b"Subject: c\n")
+        before, octets = self.shown(), self.mbox.read_bytes()
+        self.assertEqual(self.hide(1, 3), 0)
+        self.assertEqual(self.mbox.read_bytes(), octets)
+        self.assertEqual([self.shown(), self.shown(self.hides)], [[before[0], before[2]]] * 2)
+        self.assertEqual(self.hide(0), 0)
+        self.put(b"Subject: d\n")
+        self.assertEqual(len(self.shown()), 2)
+        undeleted = self.successResultOf(self.store.undelete(FRED, 0.0, True))
+        self.assertEqual(undeleted, Undeleted(3))
+        self.assertEqual(self.successResultOf(self.store.undelete(FRED, 0.0)), Undeleted(3))
+        self.assertEqual(self.shown()[:4], before)
+        self.assertEqual(self.successResultOf(self.store.undelete(FRED, 0.0)), Undeleted())
+
+    def test_what_cannot_be_hidden_is_still_shown(self):
+        self.put(b"Subject: a\n")
+        maildrop = self.successResultOf(self.store.open(self.hides))
+        (self.control / "popserv.hidden").mkdir()
+        self.assertEqual(self.successResultOf(maildrop.commit({0})), 1)
+        self.successResultOf(maildrop.close())
+        (self.control / "popserv.hidden").rmdir()
+        self.assertEqual(len(self.shown()), 1)
+
+    def test_a_session_keeps_them_from_coming_back(self):
+        self.put(b"Subject: a\n")
+        maildrop = self.successResultOf(self.store.open(FRED))
+        self.failureResultOf(self.store.undelete(FRED, 0.0), MaildropInUse)
+        self.successResultOf(maildrop.close())
