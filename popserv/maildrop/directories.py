@@ -49,35 +49,6 @@ def _make_owned(path: bytes, owner: Owner) -> None:
             raise
 
 
-def open_owned(name: str, flags: int, folder: int) -> int:
-    """A descriptor of the file `name` in the open directory `folder`, which is made, 0600, if it is not there.
-
-    One that root makes belongs to the owner of the directory, whose programs have to be able to use it, too. One that
-    is there is left as it is: it may be another name of a file that is none of his. Raises `OSError`.
-    """
-    while True:
-        try:
-            return os.open(name, flags, dir_fd=folder)
-        except FileNotFoundError:
-            with suppress(FileExistsError):
-                return create_owned(name, flags, folder)
-
-
-def create_owned(name: str, flags: int, folder: int) -> int:
-    """As `open_owned`, but raises `FileExistsError` if the file is there."""
-    descriptor = os.open(name, flags | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
-    try:
-        if os.geteuid() == 0:
-            owner = os.fstat(folder)
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(OSError):
-            os.unlink(name, dir_fd=folder)
-        raise
-    return descriptor
-
-
 def sync_directory(path: bytes) -> None:
     """Make the names in this directory survive a power failure. Blocks; raises `OSError`."""
     descriptor = os.open(path, _DIRECTORY)

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+from popserv.maildrop.files import open_owned, read_all, replace, write_at
 from popserv.maildrop.uidl import is_unique_id
 
 HIDDEN_NAME = "popserv.hidden"
 
-_NEW_NAME = "popserv.hidden.new"
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CHUNK = 1 << 20
 
 
 def read_hidden(folder: int) -> dict[bytes, int]:
@@ -30,7 +28,7 @@ def read_hidden(folder: int) -> dict[bytes, int]:
     except FileNotFoundError:
         return {}
     try:
-        return dict(_parse(_content(descriptor)))
+        return dict(_parse(read_all(descriptor)))
     finally:
         os.close(descriptor)
 
@@ -39,10 +37,10 @@ def hide(folder: int, unique_ids: Iterable[bytes], now: float) -> None:
     """Hide these for good. Blocks; raises `OSError`, and then none of them is hidden."""
     lines = b"".join([b"%d %b\n" % (now, unique_id) for unique_id in unique_ids])
     with _locked(folder) as descriptor:
-        whole = _content(descriptor).rfind(b"\n") + 1
+        whole = read_all(descriptor).rfind(b"\n") + 1
         os.ftruncate(descriptor, whole)
         try:
-            _write(descriptor, lines, whole)
+            write_at(descriptor, lines, whole)
             os.fsync(descriptor)
             os.fsync(folder)
         except OSError:
@@ -65,42 +63,18 @@ def unhide(folder: int, since: float, dry: bool) -> int:
 
 def rewrite(folder: int, hidden: Mapping[bytes, int]) -> None:
     """Let these be all that are hidden. To be called with the session lock. Blocks; raises `OSError`."""
-    descriptor = os.open(_NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=folder)
-    try:
-        _own(descriptor, folder)
-        _write(descriptor, b"".join([b"%d %b\n" % (at, unique_id) for unique_id, at in hidden.items()]), 0)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(_NEW_NAME, HIDDEN_NAME, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
+    replace(folder, HIDDEN_NAME, b"".join([b"%d %b\n" % (at, unique_id) for unique_id, at in hidden.items()]))
 
 
 @contextmanager
 def _locked(folder: int) -> Iterator[int]:
     """The file, made if need be; sessions without a session lock write one after the other."""
-    descriptor = os.open(HIDDEN_NAME, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=folder)
+    descriptor = open_owned(HIDDEN_NAME, os.O_RDWR | _FLAGS, folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        _own(descriptor, folder)
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _own(descriptor: int, folder: int) -> None:
-    if os.geteuid() == 0:
-        owner = os.fstat(folder)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _content(descriptor: int) -> bytes:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(f"{HIDDEN_NAME} is not a file")
-    content = bytearray()
-    while chunk := os.pread(descriptor, _CHUNK, len(content)):
-        content += chunk
-    return bytes(content)
 
 
 def _parse(content: bytes) -> Iterator[tuple[bytes, int]]:
@@ -108,10 +82,3 @@ def _parse(content: bytes) -> Iterator[tuple[bytes, int]]:
         seconds, _, unique_id = line.partition(b" ")
         if seconds.isdigit() and len(seconds) < 20 and is_unique_id(unique_id):
             yield unique_id, int(seconds)
-
-
-def _write(descriptor: int, octets: bytes, position: int) -> None:
-    while octets:
-        count = os.pwrite(descriptor, octets, position)
-        octets = octets[count:]
-        position += count

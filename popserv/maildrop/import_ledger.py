@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from popserv.maildrop.directories import open_owned
+from popserv.maildrop.files import open_owned
 from popserv.maildrop.octet_source import pread_all
 
 LEDGER_NAME = "popserv.imported"

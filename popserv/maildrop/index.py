@@ -21,6 +21,7 @@ from contextlib import suppress
 import attrs
 from twisted.logger import Logger
 
+from popserv.maildrop.files import write_all
 from popserv.maildrop.maildir_folder import CUR, NEW, Folder, Stamp
 from popserv.maildrop.maildir_snapshot import Layout, Snapshot
 from popserv.maildrop.octet_source import InFile, InMemory, OctetSource, pread_all
@@ -202,14 +203,8 @@ def _fill(descriptor: int, boot: bytes, origin: Origin, layout: Layout, body: by
         *attrs.astuple(layout),
         zlib.crc32(body),
     )
-    _write(descriptor, (head + _sum(head)).ljust(_HEAD_OCTETS, b"\0") + body)
+    write_all(descriptor, (head + _sum(head)).ljust(_HEAD_OCTETS, b"\0") + body)
     os.utime(descriptor, ns=(mtime, mtime))
-
-
-def _write(descriptor: int, octets: bytes) -> None:
-    view = memoryview(octets)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def drop(maildir: int) -> None:

@@ -12,7 +12,7 @@ import stat
 from contextlib import ExitStack, suppress
 
 from popserv.errors import MaildropInUse, StoreBroken, StoreUnavailable
-from popserv.maildrop.directories import open_owned
+from popserv.maildrop.files import open_owned
 from popserv.maildrop.holder import Holder
 
 LOCK_NAME = "popserv.lock"

@@ -16,6 +16,7 @@ from zope.interface import implementer
 from popserv.errors import DeliveryError, MailSystemFull, StoreBroken
 from popserv.interfaces import IIncoming
 from popserv.maildrop.directories import Owner, make_directory, sync_directory, sync_upwards
+from popserv.maildrop.files import write_new
 from popserv.maildrop.line_feeds import LineFeeds
 from popserv.maildrop.maildir_folder import NO_LINKS, open_maildir
 from popserv.maildrop.shield import shielded
@@ -74,14 +75,12 @@ class IsDraft(Protocol):
 
 def mark_folder(path: bytes) -> None:
     """Say in the Maildir++ way that this Maildir is a folder of another. Blocks; raises `OSError`."""
-    mark = os.path.join(path, b"maildirfolder")
-    descriptor = os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    folder = open_maildir(path)
     try:
-        if os.geteuid() == 0:
-            above = os.stat(path)
-            os.fchown(descriptor, above.st_uid, above.st_gid)
+        with suppress(FileExistsError):
+            write_new(folder, "maildirfolder", b"")
     finally:
-        os.close(descriptor)
+        os.close(folder)
 
 
 def _make_parent(path: bytes, owner: Owner | None) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
+from popserv.maildrop.files import write_all, write_at
 from popserv.maildrop.mbox_locks import Locked
-from popserv.maildrop.mbox_octets import CHUNK, Octets, write_all, write_at
+from popserv.maildrop.mbox_octets import CHUNK, Octets
 
 UNDO_NAME = "popserv.undo"
 

@@ -11,6 +11,7 @@ from secrets import token_hex
 
 from popserv.errors import DeliveryError
 from popserv.maildrop.directories import make_directory, sync_upwards
+from popserv.maildrop.files import write_all, write_at
 from popserv.maildrop.mbox_control import DRAFT_PREFIX, Place, open_control
 from popserv.maildrop.mbox_journal import (
     HEAD_OCTETS,
@@ -21,7 +22,7 @@ from popserv.maildrop.mbox_journal import (
 )
 from popserv.maildrop.mbox_lines import Format, make_from_line, quoting
 from popserv.maildrop.mbox_locks import Locked, MboxLocks
-from popserv.maildrop.mbox_octets import CHUNK, write_all, write_at
+from popserv.maildrop.mbox_octets import CHUNK
 
 _LEAD = b"\n\n"
 _DRAFT = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

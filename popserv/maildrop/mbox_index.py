@@ -14,9 +14,10 @@ from hashlib import blake2b
 
 import attrs
 
+from popserv.maildrop.files import write_all
 from popserv.maildrop.mbox_digest import DIGEST_OCTETS
 from popserv.maildrop.mbox_lines import Format
-from popserv.maildrop.mbox_octets import Octets, write_all
+from popserv.maildrop.mbox_octets import Octets
 from popserv.maildrop.mbox_survey import Stamp, Survey
 
 INDEX_NAME = "popserv.index"

@@ -56,17 +56,3 @@ class Octets:
                 raise OSError(errno.EBUSY, "the mbox became shorter while it was read")
             window += more
         self._start, self._window = start, window
-
-
-def write_all(descriptor: int, octets: bytes) -> None:
-    """Write all of it, however much the kernel takes at a time. Raises `OSError`."""
-    while octets:
-        octets = octets[os.write(descriptor, octets) :]
-
-
-def write_at(descriptor: int, octets: bytes, position: int) -> None:
-    """Write all of it at `position`. Raises `OSError`."""
-    while octets:
-        count = os.pwrite(descriptor, octets, position)
-        octets = octets[count:]
-        position += count

@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
+from popserv.maildrop.files import write_all
 from popserv.maildrop.mbox_control import Place
 from popserv.maildrop.mbox_in_place import NotDurable, cut_in_place
 from popserv.maildrop.mbox_locks import Locked
-from popserv.maildrop.mbox_octets import CHUNK, Octets, write_all
+from popserv.maildrop.mbox_octets import CHUNK, Octets
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Collection, Iterable, Set
 from contextlib import suppress
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -20,12 +19,10 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import attrs
 from twisted.logger import Logger
 
-from popserv.maildrop.directories import open_owned
+from popserv.maildrop.files import open_owned, read_all, replace, write_at
 from popserv.maildrop.uidl import is_unique_id
 
 MAP_NAME = "popserv.uidmap"
-
-_NEW_NAME = "popserv.uidmap.new"
 
 _FEW = 100
 
@@ -123,14 +120,7 @@ class UidMap:
 
         To be called where no other session can have it open.
         """
-        descriptor = os.open(_NEW_NAME, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600, dir_fd=self._folder)
-        try:
-            _write(descriptor, b"".join([mapping.line() for mapping in mappings]), 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(_NEW_NAME, MAP_NAME, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        os.fsync(self._folder)
+        replace(self._folder, MAP_NAME, b"".join([mapping.line() for mapping in mappings]))
 
     def take_back(self) -> None:
         """Undo the last `add`, `remove` or `retire`; this needs no room on the disk. Raises `OSError`."""
@@ -145,9 +135,7 @@ class UidMap:
 
     def _read(self) -> int:
         """Take the map in; the octets of its whole lines."""
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            raise OSError(f"{MAP_NAME} is not a file")
-        content = _content(self._descriptor)
+        content = read_all(self._descriptor)
         self._found = len(content)
         whole = content.rfind(b"\n") + 1
         for line in content[:whole].splitlines():
@@ -175,7 +163,7 @@ class UidMap:
                 raise BlockingIOError(f"{MAP_NAME} has just been written by another session")
             os.ftruncate(self._descriptor, self._size)
             try:
-                _write(self._descriptor, lines, self._size)
+                write_at(self._descriptor, lines, self._size)
                 os.fsync(self._descriptor)
                 os.fsync(self._folder)
             except OSError:
@@ -200,7 +188,7 @@ def mentions(folder: int, names: Collection[bytes]) -> bool:
     except OSError:
         return True
     try:
-        content = _content(descriptor)
+        content = read_all(descriptor)
     except OSError:
         return True
     finally:
@@ -212,13 +200,6 @@ def _quoted(name: bytes) -> bytes:
     return quote_from_bytes(name, safe="").encode("ascii")
 
 
-def _content(descriptor: int) -> bytes:
-    content = bytearray()
-    while chunk := os.pread(descriptor, 1 << 20, len(content)):
-        content += chunk
-    return bytes(content)
-
-
 def _open(folder: int, create: bool) -> int:
     try:
         if create:
@@ -228,10 +209,3 @@ def _open(folder: int, create: bool) -> int:
         raise
     except OSError:
         return os.open(MAP_NAME, os.O_RDONLY | _FLAGS, dir_fd=folder)
-
-
-def _write(descriptor: int, octets: bytes, position: int) -> None:
-    while octets:
-        count = os.pwrite(descriptor, octets, position)
-        octets = octets[count:]
-        position += count

@@ -6,9 +6,8 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 
-from popserv.maildrop.directories import create_owned
+from popserv.maildrop.files import replace, write_new
 from popserv.maildrop.findings import Finding, shown
 from popserv.maildrop.octet_source import pread_all
 from popserv.maildrop.uidmap import MAP_NAME, understood
@@ -51,24 +50,9 @@ def salvage(folder: int) -> None:
     """
     content = _content(folder)
     good = [line + b"\n" for line in content[: content.rfind(b"\n") + 1].splitlines() if _is_good(line)]
-    _write(folder, _free_name(folder), content)
-    with suppress(FileNotFoundError):
-        os.unlink(_NEW_NAME, dir_fd=folder)
-    _write(folder, _NEW_NAME, b"".join(good))
+    write_new(folder, _free_name(folder), content)
     os.fsync(folder)
-    os.rename(_NEW_NAME, MAP_NAME, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
-
-
-def _write(folder: int, name: str, octets: bytes) -> None:
-    descriptor = create_owned(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, folder)
-    try:
-        rest = memoryview(octets)
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    replace(folder, MAP_NAME, b"".join(good))
 
 
 def _free_name(folder: int) -> str:

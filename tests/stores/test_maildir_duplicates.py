@@ -111,7 +111,7 @@ class TestDuplicates(MaildirTestCase):
         pwrite = os.pwrite
 
         def full(descriptor, octets, position):
-            if octets.startswith(b"+ "):
+            if bytes(octets).startswith(b"+ "):
                 pwrite(descriptor, octets[:10], position)
                 raise OSError(errno.ENOSPC, "No space left on device")
             return pwrite(descriptor, octets, position)
