@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "popserv"
 
 EVERYTHING = frozenset({"*"})
-ROOTS = frozenset({"errors", "interfaces", "limits", "plugins", "pools", "steady"})
+ROOTS = frozenset({"by_account", "errors", "interfaces", "limits", "plugins", "pools", "steady"})
 BELOW_SERVICE = ROOTS | {
     "wire",
     "session",
@@ -40,6 +40,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "plugins": frozenset(),
     "steady": frozenset(),
     "_version": frozenset(),
+    "by_account": frozenset({"interfaces"}),
     "pools": frozenset({"errors"}),
     "wire": frozenset({"errors", "limits"}),
     "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
@@ -48,10 +49,10 @@ ARROWS: dict[str, frozenset[str]] = {
     "auth": frozenset(
         {"interfaces", "errors", "pools", "steady", "wire.arguments", "maildrop.adapters", "maildrop.visit"}
     ),
-    "maildrop": frozenset({"interfaces", "errors", "wire", "pools"}),
+    "maildrop": frozenset({"by_account", "interfaces", "errors", "wire", "pools"}),
     "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
     "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),
-    "delivery": frozenset({"wire", "interfaces", "errors", "limits", "pools"}),
+    "delivery": frozenset({"by_account", "wire", "interfaces", "errors", "limits", "pools"}),
     "net": frozenset(
         {
             "session",

@@ -24,11 +24,15 @@ from popserv.auth.remote import Unavailable
 MOST_OCTETS = 1024 * 1024
 """An answer is no longer than this."""
 
-OK, NOT_FOUND = 200, 404
+OK, NOT_FOUND, TOO_LARGE = 200, 404, 413
 
 
 class NotThere(Unavailable):
     """The server answers, and has nothing at this address."""
+
+
+class TooLarge(Unavailable):
+    """The server answers, and takes no question of this length."""
 
 
 @attrs.frozen
@@ -54,9 +58,11 @@ class Question:
         return None if self.form is None else urlencode(self.form).encode("ascii")
 
     def answer(self, status: int, octets: bytes) -> Any:
-        """What the answer says. Raises `Unavailable`, and `NotThere`."""
+        """What the answer says. Raises `Unavailable`, `NotThere` and `TooLarge`."""
         if status == NOT_FOUND:
             raise NotThere(f"{self.address}: there is nothing (status 404)")
+        if status == TOO_LARGE:
+            raise TooLarge(f"{self.address}: the question is too long (status 413)")
         if status != OK:
             raise Unavailable(f"{self.address}: answers with status {status}")
         try:

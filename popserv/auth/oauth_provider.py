@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from popserv.auth.json_web import NotThere, Question, Web, check_address
+from popserv.auth.json_web import NotThere, Question, TooLarge, Web, check_address
 from popserv.auth.kept import Kept
 from popserv.auth.remote import Misconfigured, Standing, Unavailable, answered
 from popserv.auth.token_claims import Claims, TokenRefused
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MOST_ANSWERS = 4096
 """Answers on single tokens that are remembered."""
-LONGEST_TOKEN = 16 * 1024
-"""Octets. Providers answer longer forms with an error, which anybody could provoke; their own tokens are shorter."""
+LONGEST_TOKEN = 64 * 1024
+"""Octets, as many as mechanisms take."""
 REFUSED_SECONDS = 5.0
 """For so long at most the provider is not asked again for a token that it refused."""
 
@@ -124,7 +124,11 @@ class Provider:
         if self._client is None or not address:
             return {}
         form = {"token": token.decode("ascii"), "token_type_hint": "access_token"}
-        answer = await self._ask(Question(address, form, await self._client()))
+        try:
+            answer = await self._ask(Question(address, form, await self._client()))
+        except TooLarge:
+            # Its own tokens are shorter; and whoever sends longer ones must not make it look as if it were down.
+            return {}
         if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):
             raise Unavailable(f"{address}: this is no answer on a token")
         return answer if answer["active"] else {}

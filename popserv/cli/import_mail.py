@@ -11,7 +11,7 @@ import click
 
 from popserv.cli.common import EX_FAILED, config_option, read_config
 from popserv.cli.progress import bar
-from popserv.cli.upkeep import Facts, for_accounts
+from popserv.cli.tending import Facts, for_accounts
 from popserv.maildrop.mbox_lines import Format
 
 if TYPE_CHECKING:

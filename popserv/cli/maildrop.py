@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from popserv.cli.common import Failed, config_option, read_config, run_in_reactor, troubles
-from popserv.cli.upkeep import check, reindex, repair
+from popserv.cli.tending import check, reindex, repair
 
 if TYPE_CHECKING:
     from popserv.maildrop.maildir_disposal import Tidied

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import attrs
 from twisted.internet.defer import Deferred, ensureDeferred
 from zope.interface import implementer
 
+from popserv.by_account import ByAccount
 from popserv.errors import DeliveryError, MailboxFull, MailboxFullForNow, PopError
 from popserv.interfaces import IAccount, IDelivery, IIncoming, IReadOnlyStore
 from popserv.wire.octets import Scanner
@@ -29,29 +30,6 @@ class Quota:
         return not ((self.messages and messages > self.messages) or (self.octets and octets > self.octets))
 
 
-@attrs.frozen
-class QuotaRule:
-    """The quota of some accounts."""
-
-    covers: Callable[[str], bool]
-    """Whether the account of a prepared name is one of them."""
-    quota: Quota
-
-
-@attrs.frozen
-class Quotas:
-    """Who may keep how much; the first rule that covers an account holds, and `otherwise` where none does."""
-
-    otherwise: Quota = attrs.field(factory=Quota)
-    rules: Sequence[QuotaRule] = ()
-
-    def of(self, account: IAccount) -> Quota:
-        return next((rule.quota for rule in self.rules if rule.covers(account.name)), self.otherwise)
-
-    def __bool__(self) -> bool:
-        return bool(self.otherwise) or any(rule.quota for rule in self.rules)
-
-
 @implementer(IDelivery)
 class BoundedDelivery:
     """Delivers as long as there is room. What is there is looked up for each message, in the store itself.
@@ -59,7 +37,9 @@ class BoundedDelivery:
     Two messages that come at the same time may both take the same last room.
     """
 
-    def __init__(self, delivery: IDelivery, store: IReadOnlyStore, quotas: Quotas, *, defer: bool = False) -> None:
+    def __init__(
+        self, delivery: IDelivery, store: IReadOnlyStore, quotas: ByAccount[Quota], *, defer: bool = False
+    ) -> None:
         """With `defer` a sender is told to try again later, which is when there may be room."""
         self._delivery = delivery
         self._store = store

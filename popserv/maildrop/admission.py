@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
+from popserv.by_account import ByAccount
 from popserv.errors import MaildropInUse, StoreBroken
 from popserv.interfaces import IAccount, IMaildrop, IMaildropStore, IReadOnlyMaildrop, IReadOnlyStore
 from popserv.maildrop.holder import Holder
-from popserv.maildrop.retention import Retentions
+from popserv.maildrop.retention import KEPT, Retention
 from popserv.maildrop.visit import Visit
 
 Tells = Literal["nothing", "since", "from"]
@@ -42,7 +43,7 @@ class Admission:
         tells: Tells = "since",
         ask: Ask | None = None,
         socket: str = "",
-        retentions: Retentions = Retentions(),  # noqa: B008 - it is immutable
+        retentions: ByAccount[Retention] = KEPT,
     ) -> None:
         """`ask` asks the session that has a maildrop to leave it; None = nobody is asked. `socket` is where this
         process can be asked, too. `retentions` say what becomes of mail that sessions remove."""

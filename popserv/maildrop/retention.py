@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import attrs
 
+from popserv.by_account import ByAccount
 from popserv.interfaces import IAccount
 
 Delete = Literal["remove", "trash", "hide"]
@@ -31,35 +31,15 @@ class Retention:
         return str(self.expire_days) if self.expire_days else "NEVER"
 
 
-@attrs.frozen
-class RetentionRule:
-    """What holds for some accounts."""
-
-    covers: Callable[[str], bool]
-    """Whether the account of a prepared name is one of them."""
-    retention: Retention
+KEPT = ByAccount(Retention())
+"""What a session leaves is kept for ever, and what it removes is gone."""
 
 
-@attrs.frozen
-class Retentions:
-    """The first rule that covers an account holds, and `otherwise` where none does."""
-
-    otherwise: Retention = attrs.field(factory=Retention)
-    rules: Sequence[RetentionRule] = ()
-
-    def of(self, account: IAccount) -> Retention:
-        return next((rule.retention for rule in self.rules if rule.covers(account.name)), self.otherwise)
-
-    def all(self) -> Sequence[Retention]:
-        """Every one that may hold for somebody."""
-        return [self.otherwise, *(rule.retention for rule in self.rules)]
-
-    @property
-    def expire(self) -> str:
-        """EXPIRE in CAPA for somebody who has not logged in: the least, and USER if it is not the same for all."""
-        days = {each.expire_days for each in self.all()}
-        least = min(days - {0}, default=0)
-        return Retention(expire_days=least).expire + (" USER" if len(days) > 1 else "")
+def expire_of_anybody(retentions: ByAccount[Retention]) -> str:
+    """EXPIRE in CAPA for somebody who has not logged in: the least, and USER if it is not the same for all."""
+    days = {each.expire_days for each in retentions.all()}
+    least = min(days - {0}, default=0)
+    return Retention(expire_days=least).expire + (" USER" if len(days) > 1 else "")
 
 
 def retention_of(account: IAccount) -> Retention:

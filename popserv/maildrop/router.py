@@ -72,7 +72,11 @@ class StoreRouter:
 
     def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Any]:
         store = IRetainingStore(self._store(account), None)
-        return fail(StoreBroken()) if store is None else store.tidy(account, dry)
+        return (
+            fail(StoreBroken("maildrops of this kind keep nothing for a time"))
+            if store is None
+            else store.tidy(account, dry)
+        )
 
     def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Any]:
         store = IRetainingStore(self._store(account), None)

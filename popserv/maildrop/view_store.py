@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from zope.interface import implementer
 
+from popserv.by_account import ByAccount
 from popserv.errors import DEFECTS, DeliveryError, StoreBroken
 from popserv.interfaces import (
     IAccount,
@@ -22,7 +23,7 @@ from popserv.interfaces import (
 from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.view_merged import MergedMaildrop
 from popserv.maildrop.view_selection import narrowed
-from popserv.maildrop.views import View, Views
+from popserv.maildrop.views import View
 from popserv.pools import Pool
 
 INBOX = b"INBOX"
@@ -38,7 +39,9 @@ class ViewStore:
     for junk are put together. Their locks are taken in this order, too, and both or none.
     """
 
-    def __init__(self, store: IMaildropStore, views: Views, folders: IHasFolders, disk: Pool, clock: Any) -> None:
+    def __init__(
+        self, store: IMaildropStore, views: ByAccount[View], folders: IHasFolders, disk: Pool, clock: Any
+    ) -> None:
         """`folders` knows the folders of `store`; `disk` does what may take long; `clock` gives the wall clock's
         time."""
         self._store = store

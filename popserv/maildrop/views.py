@@ -7,12 +7,10 @@ was when the view is given up.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 import attrs
 
-from popserv.interfaces import IAccount
 from popserv.maildrop.view_marks import Mark
 
 ANY_FOLDER = "*"
@@ -76,23 +74,3 @@ class View:
             if name != ANY_FOLDER and name.casefold() == detail.casefold():
                 return name
         return detail if ANY_FOLDER in self.folders and detail else None
-
-
-@attrs.frozen
-class ViewRule:
-    """The view of some accounts."""
-
-    covers: Callable[[str], bool]
-    """Whether the account of a prepared name is one of them."""
-    view: View
-
-
-@attrs.frozen
-class Views:
-    """Who sees what; the first rule that covers an account holds, and `otherwise` where none does."""
-
-    otherwise: View = attrs.field(factory=View)
-    rules: Sequence[ViewRule] = ()
-
-    def of(self, account: IAccount) -> View:
-        return next((rule.view for rule in self.rules if rule.covers(account.name)), self.otherwise)

@@ -289,17 +289,15 @@ def retains(config: Config, store: StoreRouter) -> bool:
     return config.maildrop.retains
 
 
-def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep | None:
-    """What there is to do at night; None for nothing. Raises `ConfigErrors`."""
-    if not retains(config, store):
-        return None
+def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep:
+    """What there is to do about mail that is kept for a time, at night or by hand."""
     return Upkeep(accounts.listings(), accounts.directory(), store, rules.retentions(config))
 
 
 def delivery(config: Config, store: StoreRouter) -> IDelivery:
     """The way into `store`, as far as `[quota]` permits. Raises `ConfigErrors`."""
     found = rules.quotas(config)
-    if not found:
+    if not any(found.all()):
         return store
     if uncounted := store.cannot_be_counted():
         raise ConfigErrors([("quota", f"{', '.join(uncounted)}: this version cannot count what is there")])

@@ -15,10 +15,11 @@ from popserv.auth.login import LoginService
 from popserv.auth.policy import Gate, Ledger
 from popserv.auth.realm import MaildropRealm
 from popserv.auth.throttle import Throttle
+from popserv.by_account import ByAccount
 from popserv.interfaces import IClientCertificate, IMechanism
 from popserv.limits import Limits
 from popserv.maildrop.admission import Admission
-from popserv.maildrop.retention import Retentions
+from popserv.maildrop.retention import Retention, expire_of_anybody
 from popserv.maildrop.router import StoreRouter
 from popserv.net.addresses import cleartext_policy
 from popserv.net.listener import Listener
@@ -125,7 +126,7 @@ class Composer:
             tls=self._certificates(config, accounts),
             login=login,
             login_delay=config.policy.login_delay,
-            expire=rules.retentions(config).expire,
+            expire=expire_of_anybody(rules.retentions(config)),
             extensions=config.pop3.extensions,
             directory=accounts.directory(),
             delivery=access.delivery(config, store),
@@ -133,7 +134,7 @@ class Composer:
             **_ways_in(config),
         )
         offers = [self._offer(listen, common, config) for listen in config.listeners]
-        upkeep = access.upkeep(config, accounts, store)
+        upkeep = access.upkeep(config, accounts, store) if access.retains(config, store) else None
         return Composition([*offers, *local], limits, upkeep, config.maildrop.nightly)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
@@ -153,7 +154,7 @@ class Composer:
         except OSError as error:
             raise ConfigErrors([("server.runtime", f"{config.server.runtime}: {error.strerror}")]) from None
 
-    def _admission(self, maildrop: Maildrop, store: StoreRouter, retentions: Retentions) -> Admission:
+    def _admission(self, maildrop: Maildrop, store: StoreRouter, retentions: ByAccount[Retention]) -> Admission:
         admission = partial(Admission, store, self._reactor, tells=maildrop.in_use, retentions=retentions)
         takeovers = self._takeovers
         if maildrop.lock != "takeover":

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from popserv.delivery.recipients import Recipients
 from popserv.errors import PopError
 from popserv.maildrop.location import location_of
 from popserv.maildrop.maildir_disposal import Tidied, Undeleted
 from popserv.service import access, rules
 from popserv.service.schema import Config
+from popserv.service.tending import Tending
 
 
 async def tidy(
@@ -20,15 +20,9 @@ async def tidy(
 
     With `dry`, what would go. Raises as `look` does.
     """
-    found = access.accounts(config, context)
-    upkeep = access.upkeep(config, found, access.store(config, context))
-    if upkeep is None:
-        return {}
-    if users:
-        recipients = Recipients(found.directory())
-        accounts = [await recipients.find(user) for user in users]
-    else:
-        accounts = await upkeep.everybody()
+    tending = Tending.of(config, context)
+    upkeep = access.upkeep(config, tending.accounts, tending.store)
+    accounts = [await tending.find(user) for user in users] if users else await tending.everybody()
     done: dict[str, Tidied | str] = {}
     for account in accounts:
         try:
@@ -45,9 +39,9 @@ async def undelete(
 
     With `dry`, what would. Raises as `look` does.
     """
-    account = await Recipients(access.accounts(config, context).directory()).find(user)
-    store = access.store(config, context)
-    undeleted: Undeleted = await store.undelete(account, since, dry)
+    tending = Tending.of(config, context)
+    account = await tending.find(user)
+    undeleted: Undeleted = await tending.store.undelete(account, since, dry)
     return account.name, undeleted
 
 
@@ -57,10 +51,9 @@ async def look(config: Config, context: access.BuildContext, user: bytes) -> dic
     Raises `ConfigErrors`, `DeliveryError` where the account cannot be told, and `PopError` where its maildrop cannot
     be read.
     """
-    found = access.accounts(config, context)
-    account = await Recipients(found.directory()).find(user)
-    store = access.store(config, context)
-    maildrop = await store.open_read_only(account)
+    tending = Tending.of(config, context)
+    account = await tending.find(user)
+    maildrop = await tending.store.open_read_only(account)
     quota = rules.quotas(config).of(account)
     facts = {
         "account": account.name,

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import attrs
 
 from popserv.auth.names import prepare
 from popserv.auth.naming import BrokenAliases, Naming, read_aliases
 from popserv.auth.policy import OUR_DOMAINS, Policy, Rule
-from popserv.delivery.quota import Quota, QuotaRule, Quotas
-from popserv.maildrop.retention import Retention, RetentionRule, Retentions
+from popserv.by_account import ByAccount, Covering
+from popserv.delivery.quota import Quota
+from popserv.maildrop.retention import Retention
 from popserv.service import names
 from popserv.service.config import ConfigErrors
 from popserv.service.schema import Config
+
+T = TypeVar("T")
+K = TypeVar("K")
+
+
+class Covers(Protocol):
+    """The keys of a rule."""
+
+    @property
+    def accounts(self) -> Sequence[str]: ...
+
+
+R = TypeVar("R", bound=Covers)
 
 
 def naming(config: Config) -> Naming:
@@ -39,26 +54,25 @@ def policy(config: Config) -> Policy:
     return Policy(rules, table.login_delay, table.login_burst, table.sessions_per_account, takeover)
 
 
-def quotas(config: Config) -> Quotas:
+def quotas(config: Config) -> ByAccount[Quota]:
     """What `[quota]` says."""
     table = config.quota
-    rules = [
-        QuotaRule(Rule(names_covered(rule.accounts, config)).covers, Quota(rule.octets, rule.messages))
-        for rule in table.rules
-    ]
-    return Quotas(Quota(table.octets, table.messages), rules)
+    return by_account(config, table, table.rules, lambda keys: Quota(keys.octets, keys.messages))
 
 
-def retentions(config: Config) -> Retentions:
+def retentions(config: Config) -> ByAccount[Retention]:
     """What `[maildrop]` says of how long mail is kept."""
     table = config.maildrop
-    rules = [
-        RetentionRule(
-            Rule(names_covered(rule.accounts, config)).covers, Retention(rule.delete, rule.trash_days, rule.expire_days)
-        )
-        for rule in table.retention_rules
-    ]
-    return Retentions(Retention(table.delete, table.trash_days, table.expire_days), rules)
+    return by_account(
+        config, table, table.retention_rules, lambda keys: Retention(keys.delete, keys.trash_days, keys.expire_days)
+    )
+
+
+def by_account(config: Config, table: K, rules: Sequence[R], value: Callable[[K | R], T]) -> ByAccount[T]:
+    """What a table says, and what its rules say for the accounts that each names; `value` reads the keys of either."""
+    return ByAccount(
+        value(table), [Covering(Rule(names_covered(rule.accounts, config)).covers, value(rule)) for rule in rules]
+    )
 
 
 def names_covered(accounts: Sequence[str], config: Config) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import attrs
 
-from popserv.delivery.recipients import Recipients
 from popserv.errors import PopError
 from popserv.interfaces import IAccount, IMaildrop, INamedMessages, IReadOnlyStore
 from popserv.maildrop.mbox_split import HEADER_OCTETS
@@ -23,7 +22,7 @@ from popserv.maildrop.told_lists import COURIER_LIST, DOVECOT_LIST, read_sizelis
 from popserv.maildrop.told_template import Template
 from popserv.service import access
 from popserv.service.schema import Config
-from popserv.service.upkeep import everybody
+from popserv.service.tending import Tending
 
 COLUMNS = ("account", "unique_id", "octets", "header", "name")
 
@@ -116,17 +115,18 @@ class Source:
 
 async def found(config: Config, context: access.BuildContext, user: bytes) -> tuple[str, list[Told]]:
     """The account's name, and its messages. Writes nothing. Raises as `popserv.service.inspection.look` does."""
-    account = await Recipients(access.accounts(config, context).directory()).find(user)
-    return account.name, [told for told, _start in await _read(access.store(config, context), account)]
+    tending = Tending.of(config, context)
+    account = await tending.find(user)
+    return account.name, [told for told, _start in await _read(tending.store, account)]
 
 
 async def of_everybody(config: Config, context: access.BuildContext) -> tuple[list[tuple[str, list[Told]]], list[str]]:
     """The same of all accounts that the databases list; and why it could not be had, for some."""
-    accounts, store = access.accounts(config, context), access.store(config, context)
+    tending = Tending.of(config, context)
     tables, failed = [], []
-    for account in await everybody(accounts.listings(), accounts.directory()):
+    for account in await tending.everybody():
         try:
-            tables.append((account.name, [told for told, _start in await _read(store, account)]))
+            tables.append((account.name, [told for told, _start in await _read(tending.store, account)]))
         except PopError as error:
             failed.append(f"{account.name!a}: {error.text}")
     return tables, failed
@@ -139,12 +139,12 @@ async def take_over(
 
     Raises as `popserv.service.inspection.look` does.
     """
-    account = await Recipients(access.accounts(config, context).directory()).find(user)
-    store = access.store(config, context)
+    tending = Tending.of(config, context)
+    account = await tending.find(user)
     if told is None:
-        there = await _read(store, account)
+        there = await _read(tending.store, account)
         told = [attrs.evolve(each, unique_id=own) for each, start in there if (own := x_uidl(start))]
-    adoption: Adoption = await store.adopt(account, told, dry)
+    adoption: Adoption = await tending.store.adopt(account, told, dry)
     return account.name, adoption
 
 

@@ -11,10 +11,11 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from popserv.by_account import ByAccount
 from popserv.errors import MaildropInUse, PopError
 from popserv.interfaces import IAccount, IAccountDirectory, IAccountListing, IRetainingStore
 from popserv.maildrop.maildir_disposal import Tidied
-from popserv.maildrop.retention import DAY_SECONDS, Retentions
+from popserv.maildrop.retention import DAY_SECONDS, Retention
 from popserv.maildrop.visit import Visit
 
 PAUSE_SECONDS = 600.0
@@ -32,7 +33,7 @@ class Upkeep:
     """Account databases that can say whom they know."""
     directory: IAccountDirectory
     store: IRetainingStore
-    retentions: Retentions
+    retentions: ByAccount[Retention]
 
     async def everybody(self) -> list[IAccount]:
         """Every account that a database lists, once. Raises what databases raise."""

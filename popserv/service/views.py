@@ -8,16 +8,14 @@ import attrs
 
 from popserv.auth.account import Account
 from popserv.auth.naming import Naming
-from popserv.auth.policy import Rule
 from popserv.interfaces import IAccount, IBuildContext, IDatedStore, IHasFolders, IMaildropStore
 from popserv.maildrop.router import StoreRouter
 from popserv.maildrop.view_marks import HeaderMark, Mark, SubjectMark
 from popserv.maildrop.view_store import ViewStore
-from popserv.maildrop.views import ANY_FOLDER, Since, View, ViewRule, Views
+from popserv.maildrop.views import ANY_FOLDER, Since, View
 from popserv.service import rules
 from popserv.service.config import ConfigErrors
-from popserv.service.schema import Config, Maildrop
-from popserv.service.schema import ViewRule as Keys
+from popserv.service.schema import Config, Maildrop, ViewRule
 
 SUBJECT_TEXT, HEADER_TEXT = "[Junk]", "X-Junk: yes"
 
@@ -25,11 +23,8 @@ SUBJECT_TEXT, HEADER_TEXT = "[Junk]", "X-Junk: yes"
 def of(config: Config, context: IBuildContext, store: IMaildropStore, router: StoreRouter) -> ViewStore:
     """`store`, which gives access to `router`, seen through what `[maildrop]` says. Raises `ConfigErrors`."""
     check(config, router)
-    covering = [
-        ViewRule(Rule(rules.names_covered(rule.accounts, config)).covers, _view(rule))
-        for rule in config.maildrop.view_rules
-    ]
-    return ViewStore(store, Views(_view(config.maildrop), covering), router, context.disk, context.reactor)
+    views = rules.by_account(config, config.maildrop, config.maildrop.view_rules, _view)
+    return ViewStore(store, views, router, context.disk, context.reactor)
 
 
 def check(config: Config, router: StoreRouter) -> None:
@@ -42,11 +37,11 @@ def check(config: Config, router: StoreRouter) -> None:
         raise ConfigErrors(errors)
 
 
-def _view(keys: Maildrop | Keys) -> View:
+def _view(keys: Maildrop | ViewRule) -> View:
     return View(keys.largest_octets, Since.parse(keys.since), keys.newest, keys.junk, _mark(keys), keys.folders)
 
 
-def _mark(keys: Maildrop | Keys) -> Mark | None:
+def _mark(keys: Maildrop | ViewRule) -> Mark | None:
     """Raises `ValueError`."""
     if keys.junk_mark == "none":
         return None
@@ -55,7 +50,7 @@ def _mark(keys: Maildrop | Keys) -> Mark | None:
     return SubjectMark.of(keys.junk_text or SUBJECT_TEXT)
 
 
-def _mistakes(path: str, keys: Maildrop | Keys, router: StoreRouter) -> Iterator[tuple[str, str]]:
+def _mistakes(path: str, keys: Maildrop | ViewRule, router: StoreRouter) -> Iterator[tuple[str, str]]:
     if keys.since and (undated := router.lacking(IDatedStore)):
         yield f"{path}.since", f"{', '.join(undated)}: this store does not know when messages came"
     without = ", ".join(router.lacking(IHasFolders))

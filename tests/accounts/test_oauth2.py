@@ -519,6 +519,25 @@ class IntrospectionTests(OAuthCase):
         await self.unknown(checker, b"x" * LONGEST_TOKEN)
         assert self.provider.asked == [OPENID, "/introspection"]
 
+    async def test_an_opaque_token_of_64_KiB_is_good(self):
+        token = b"x" * (64 * 1024)
+        self.provider.known[token.decode()] = self.provider.claims()
+        await self.accepted(self.asking(), token)
+
+    async def test_a_provider_that_takes_no_token_of_this_length_is_not_down(self):
+        def introspect(request):
+            if len(self.provider.forms[-1]["token"]) > 4096:
+                request.setResponseCode(413)
+                return {}
+            return self.provider.introspect(request)
+
+        self.provider.answers["/introspection"] = introspect
+        self.provider.known[OPAQUE.decode()] = self.provider.claims()
+        checker = self.asking()
+        for number in range(8):
+            await self.unknown(checker, b"x" * (5000 + number))
+        await self.accepted(checker, OPAQUE)
+
     async def test_a_provider_without_introspection_knows_no_opaque_token(self):
         self.provider.answers[OPENID] = lambda _request: self.provider.metadata(introspection_endpoint="")
         await self.unknown(self.asking(), OPAQUE)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from popserv.auth.account import Account
+from popserv.by_account import ByAccount, Covering
 from popserv.delivery.intake import Intake
-from popserv.delivery.quota import BoundedDelivery, Quota, QuotaRule, Quotas
+from popserv.delivery.quota import BoundedDelivery, Quota
 from popserv.errors import MailboxFull, MailboxFullForNow
 from popserv.protocols.lmtp import LmtpFactory
 from popserv.service.config import ConfigErrors, load
@@ -29,7 +30,7 @@ FRED, ANN = Account("fred"), Account("ann")
 
 
 def bounded(store: MemoryStore, octets: int = 0, messages: int = 0, **more: Any) -> BoundedDelivery:
-    return BoundedDelivery(store, store, Quotas(Quota(octets, messages)), **more)
+    return BoundedDelivery(store, store, ByAccount(Quota(octets, messages)), **more)
 
 
 def deliver(delivery: Any, *chunks: bytes, account: Account = FRED) -> Any:
@@ -73,12 +74,11 @@ def test_exactly_what_fits_is_taken(chunks: list[bytes], limit: int) -> None:
 
 def test_the_first_rule_that_covers_an_account_holds() -> None:
     rules = [
-        QuotaRule(lambda name: name == "fred", Quota(messages=1)),
-        QuotaRule(lambda name: name in ("fred", "ann"), Quota()),
+        Covering(lambda name: name == "fred", Quota(messages=1)),
+        Covering(lambda name: name in ("fred", "ann"), Quota()),
     ]
-    quotas = Quotas(Quota(octets=1), rules)
+    quotas = ByAccount(Quota(octets=1), rules)
     assert (quotas.of(FRED), quotas.of(ANN), quotas.of(Account("joe"))) == (Quota(0, 1), Quota(), Quota(1))
-    assert quotas and not Quotas() and not Quotas(rules=rules[1:])
     store = MemoryStore()
     delivery = BoundedDelivery(store, store, quotas)
     assert deliver(delivery, b"x" * 1000, account=ANN) is None
@@ -106,7 +106,7 @@ def result_of(deferred: Any) -> Any:
 def test_each_recipient_has_a_reply_of_his_own(defer: bool, reply: bytes) -> None:
     store = MemoryStore({"ann": [b"x\r\n"]})
     delivery = BoundedDelivery(
-        store, store, Quotas(rules=[QuotaRule(lambda name: name == "ann", Quota(messages=1))]), defer=defer
+        store, store, ByAccount(Quota(), [Covering(lambda name: name == "ann", Quota(messages=1))]), defer=defer
     )
     wire = Wire.to(LmtpFactory(make_listener(delivery, Clock())))  # type: ignore[arg-type]
     wire.say(b"LHLO client\r\nMAIL FROM:<joe@example.net>\r\nRCPT TO:<ann>\r\nRCPT TO:<bob>\r\nDATA\r\n")

@@ -12,11 +12,12 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from popserv.auth.account import Account
+from popserv.by_account import ByAccount, Covering
 from popserv.errors import StoreBroken
 from popserv.interfaces import IDatedMaildrop, IMaildrop
 from popserv.maildrop.view_merged import JoinedSizes, unique_id_in
 from popserv.maildrop.view_selection import narrowed
-from popserv.maildrop.views import Since, View, ViewRule, Views
+from popserv.maildrop.views import Since, View
 from popserv.pools import InlinePool
 from popserv.stores.memory import Mailbox, MemoryMaildrop
 from tests.delivery.test_parts import result
@@ -92,7 +93,9 @@ def test_times() -> None:
 
 
 def test_the_first_rule_that_covers_an_account_holds() -> None:
-    views = Views(View(newest=1), [ViewRule(lambda name: name == "fred", View()), ViewRule(lambda _: False, View())])
+    views = ByAccount(
+        View(newest=1), [Covering(lambda name: name == "fred", View()), Covering(lambda _: False, View())]
+    )
     assert views.of(Account("fred")) == View()
     assert views.of(Account("ann")) == View(newest=1)
 

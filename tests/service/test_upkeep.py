@@ -15,10 +15,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from popserv.auth.account import Account
+from popserv.by_account import ByAccount, Covering
 from popserv.errors import StoreBroken
 from popserv.interfaces import IAccount
 from popserv.maildrop.maildir_disposal import Tidied
-from popserv.maildrop.retention import DAY_SECONDS, Retention, RetentionRule, Retentions
+from popserv.maildrop.retention import DAY_SECONDS, KEPT, Retention
 from popserv.maildrop.visit import Visit
 from popserv.service.config import ConfigErrors, from_table
 from popserv.service.upkeep import ATTEMPTS, PAUSE_SECONDS, Nightly, Upkeep, until
@@ -60,7 +61,7 @@ class Listing:
 class TestUpkeep(MaildirTestCase):
     def upkeep(self, *names, **more):
         listing = Listing(*names)
-        return Upkeep([listing, listing], listing, more.pop("store", self.store), Retentions(Retention(expire_days=1)))
+        return Upkeep([listing, listing], listing, more.pop("store", self.store), ByAccount(Retention(expire_days=1)))
 
     def old(self, name):
         folder = self.root / name
@@ -107,8 +108,8 @@ class TestUpkeep(MaildirTestCase):
         self.assertTrue(path.exists())
 
     def test_the_retention_of_an_account_holds_for_it(self):
-        rule = RetentionRule(lambda name: name == "fred", Retention())
-        upkeep = attrs.evolve(self.upkeep(), retentions=Retentions(Retention(expire_days=1), [rule]))
+        rule = Covering(lambda name: name == "fred", Retention())
+        upkeep = attrs.evolve(self.upkeep(), retentions=ByAccount(Retention(expire_days=1), [rule]))
         for name, expected in (("fred", Tidied()), ("anne", Tidied(1))):
             self.old(name)
             self.assertEqual(self.successResultOf(ensureDeferred(upkeep.tidy(Account(name)))), expected)
@@ -135,7 +136,7 @@ class TestNightly(SynchronousTestCase):
         self.clock.advance(1_700_000_000)
         self.store = Slow()
         listing = Listing("fred")
-        upkeep = Upkeep([listing], listing, self.store, Retentions())
+        upkeep = Upkeep([listing], listing, self.store, KEPT)
         self.nightly = Nightly(self.clock)
         self.nightly.serve(upkeep, "03:30")
 
@@ -178,6 +179,25 @@ def test_a_store_that_only_removes_is_refused_with_its_key(tmp_path: Path) -> No
     done = popserv("check", "--config", tmp_path / "popserv.toml")
     assert done.returncode == 1
     assert "maildrop.delete: mbox: this store cannot expire and hide and trash" in done.stderr + done.stdout
+
+
+def test_a_trash_that_nobody_has_any_more_is_emptied_by_hand(tmp_path: Path) -> None:
+    (tmp_path / "users").write_text("fred:{PLAIN}secret\n")
+    config = tmp_path / "popserv.toml"
+    text = CONFIGURATION[: CONFIGURATION.index("expire_days")]
+    config.write_text(text + 'delete = "trash"\n')
+    assert popserv("deliver", "fred", "--config", config, given=b"Subject: 1\n\n").returncode == 0
+    with server([*POPSERV, "run", "--config", config], tmp_path) as running:
+        pop = poplib.POP3("127.0.0.1", running.port("pop3"), timeout=20)
+        pop.user("fred")
+        pop.pass_("secret")
+        pop.dele(1)
+        pop.quit()
+    for session in (tmp_path / "mail/fred/popserv.trash").iterdir():
+        session.rename(session.with_name("1." + session.name.partition(".")[2]))
+    config.write_text(text)
+    done = popserv("maildrop", "expire", "fred", "--config", config)
+    assert (done.returncode, done.stdout) == (0, "fred: 0 expired, 1 out of the trash\n"), done.stderr
 
 
 @pytest.mark.parametrize("time_of_day", ["24:00", "3:30", "03:60", "0330", "", "०३:३०"])

@@ -8,7 +8,8 @@ import attrs
 import pytest
 
 from popserv import __version__
-from popserv.maildrop.retention import Retention, RetentionRule, Retentions
+from popserv.by_account import ByAccount, Covering
+from popserv.maildrop.retention import Retention, expire_of_anybody
 from popserv.session.capabilities import STANDARD, Offer
 from popserv.session.states import State
 from popserv.wire.replies import REPLY_OCTETS, err, multiline, ok
@@ -95,8 +96,8 @@ def test_EX_040_expire_is_that_of_everybody_and_then_that_of_the_account() -> No
 
 @pytest.mark.parametrize(("days", "told"), [([], "NEVER"), ([30], "30 USER"), ([0, 60, 30], "30 USER"), ([0], "NEVER")])
 def test_EX_040_before_the_login_it_is_the_least_for_anybody(days: list[int], told: str) -> None:
-    rules = [RetentionRule(lambda _name: True, Retention(expire_days=each)) for each in days]
-    assert Retentions(Retention(), rules).expire == told
+    rules = [Covering(lambda _name: True, Retention(expire_days=each)) for each in days]
+    assert expire_of_anybody(ByAccount(Retention(), rules)) == told
 
 
 def test_EX_017_login_delay_is_told_where_there_is_one_and_is_the_same_in_both_states() -> None:

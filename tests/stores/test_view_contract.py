@@ -10,10 +10,11 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from popserv.by_account import ByAccount
 from popserv.interfaces import IDelivery, IMaildropStore
 from popserv.maildrop.view_marks import HeaderMark, SubjectMark
 from popserv.maildrop.view_store import ViewStore
-from popserv.maildrop.views import Since, View, Views
+from popserv.maildrop.views import Since, View
 from popserv.pools import BoundedPool, InlinePool
 from popserv.stores.maildir import MaildirStore
 from popserv.testing.store_contract import StoreContract
@@ -49,7 +50,7 @@ class ViewContract(StoreContract):
                 hidden.append(put(maildir / "cur" / "1600000000.old", b"Subject: old\r\n", OLD))
         pool = self.pool()
         inner = MaildirStore(str(root / "{user}"), pool, reactor)
-        return ViewStore(inner, Views(self.view), inner, pool, reactor)
+        return ViewStore(inner, ByAccount(self.view), inner, pool, reactor)
 
     def pool(self):
         return InlinePool()

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface.verify import verifyObject
 
 from popserv.auth.account import Account
+from popserv.by_account import ByAccount
 from popserv.errors import MaildropInUse, ReadOnly, StoreBroken, StoreUnavailable
 from popserv.interfaces import (
     IDatedMaildrop,
@@ -28,7 +29,7 @@ from popserv.maildrop.retention import Retention
 from popserv.maildrop.router import StoreRouter
 from popserv.maildrop.view_marks import SubjectMark
 from popserv.maildrop.view_store import ViewStore
-from popserv.maildrop.views import Since, View, Views
+from popserv.maildrop.views import Since, View
 from popserv.maildrop.visit import Visit
 from popserv.pools import InlinePool
 from popserv.stores.memory import MemoryStore
@@ -45,7 +46,7 @@ class ViewTestCase(MaildirTestCase):
         """As seen in `store`, one of Maildirs if none is given."""
         disk = disk or InlinePool()
         maildirs = self.make_store(disk, **options)
-        return ViewStore(store or maildirs, Views(view), maildirs, disk, self.clock)
+        return ViewStore(store or maildirs, ByAccount(view), maildirs, disk, self.clock)
 
     def put_junk(self, name: str, octets: bytes = b"Subject: win\n\nbody\n") -> None:
         (self.maildir / ".Junk" / "cur").mkdir(parents=True, exist_ok=True)
@@ -406,7 +407,7 @@ class TestFolders(ViewTestCase):
         assert router.folder(FRED, "Junk") == b".Junk"
         assert router.folder(Account("fred", "memory:"), "Junk") is None
         assert router.folder(Account("fred", "memory:x"), "Junk") is None
-        seen = ViewStore(router, Views(JUNK), router, InlinePool(), self.clock)
+        seen = ViewStore(router, ByAccount(JUNK), router, InlinePool(), self.clock)
         for interface in (IMaildropStore, IReadOnlyStore, IDelivery):
             verifyObject(interface, seen)
         self.failureResultOf(seen.open(Account("fred", "memory:x")), StoreBroken)
