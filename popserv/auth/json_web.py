@@ -24,15 +24,15 @@ from popserv.auth.remote import Unavailable
 MOST_OCTETS = 1024 * 1024
 """An answer is no longer than this."""
 
-OK, NOT_FOUND, TOO_LARGE = 200, 404, 413
+OK, BAD_REQUEST, NOT_FOUND, TOO_LARGE = 200, 400, 404, 413
 
 
 class NotThere(Unavailable):
     """The server answers, and has nothing at this address."""
 
 
-class TooLarge(Unavailable):
-    """The server answers, and takes no question of this length."""
+class Rejected(Unavailable):
+    """The server answers, and does not take this question: it is too long, or not as it has to be."""
 
 
 @attrs.frozen
@@ -58,11 +58,11 @@ class Question:
         return None if self.form is None else urlencode(self.form).encode("ascii")
 
     def answer(self, status: int, octets: bytes) -> Any:
-        """What the answer says. Raises `Unavailable`, `NotThere` and `TooLarge`."""
+        """What the answer says. Raises `Unavailable`, `NotThere` and `Rejected`."""
         if status == NOT_FOUND:
             raise NotThere(f"{self.address}: there is nothing (status 404)")
-        if status == TOO_LARGE:
-            raise TooLarge(f"{self.address}: the question is too long (status 413)")
+        if status in (BAD_REQUEST, TOO_LARGE):
+            raise Rejected(f"{self.address}: does not take the question (status {status})")
         if status != OK:
             raise Unavailable(f"{self.address}: answers with status {status}")
         try:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from popserv.auth.json_web import NotThere, Question, TooLarge, Web, check_address
+from popserv.auth.json_web import NotThere, Question, Rejected, Web, check_address
 from popserv.auth.kept import Kept
 from popserv.auth.remote import Misconfigured, Standing, Unavailable, answered
 from popserv.auth.token_claims import Claims, TokenRefused
@@ -24,6 +24,8 @@ MOST_ANSWERS = 4096
 """Answers on single tokens that are remembered."""
 LONGEST_TOKEN = 64 * 1024
 """Octets, as many as mechanisms take."""
+USUAL_TOKEN = 16 * 1024
+"""A question on one that is no longer is as every provider takes it. For longer ones, some have no room."""
 REFUSED_SECONDS = 5.0
 """For so long at most the provider is not asked again for a token that it refused."""
 
@@ -126,7 +128,9 @@ class Provider:
         form = {"token": token.decode("ascii"), "token_type_hint": "access_token"}
         try:
             answer = await self._ask(Question(address, form, await self._client()))
-        except TooLarge:
+        except Rejected:
+            if len(token) <= USUAL_TOKEN:
+                raise
             # Its own tokens are shorter; and whoever sends longer ones must not make it look as if it were down.
             return {}
         if not isinstance(answer, dict) or not isinstance(answer.get("active"), bool):

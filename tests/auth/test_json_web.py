@@ -18,7 +18,15 @@ from twisted.trial.unittest import TestCase
 from twisted.web.server import NOT_DONE_YET
 
 from popserv.auth.json_treq import MOST_QUESTIONS, ReactorWeb
-from popserv.auth.json_web import MOST_OCTETS, BlockingWeb, NotThere, Question, check_address, read_authorities
+from popserv.auth.json_web import (
+    MOST_OCTETS,
+    BlockingWeb,
+    NotThere,
+    Question,
+    Rejected,
+    check_address,
+    read_authorities,
+)
 from popserv.auth.remote import Unavailable
 from popserv.errors import Busy
 from tests.accounts.identity_provider import IdentityProvider
@@ -100,9 +108,12 @@ class WebTests(WebCase):
         def status(code):
             return lambda request: request.setResponseCode(code) or b"{}"
 
-        for code in (201, 204, 400, 401, 403, 500, 503):
+        for code in (201, 204, 401, 403, 500, 503):
             self.server.answers["/x"] = status(code)
             assert await self.both(self.question("/x")) is Unavailable
+        for code in (400, 413):
+            self.server.answers["/x"] = status(code)
+            assert await self.both(self.question("/x")) is Rejected
         assert await self.both(self.question("/nothing")) is NotThere
 
     async def test_what_is_no_json(self):
