@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "popserv"
 
 EVERYTHING = frozenset({"*"})
-ROOTS = frozenset({"by_account", "errors", "interfaces", "limits", "plugins", "pools", "steady"})
+ROOTS = frozenset({"by_account", "errors", "interfaces", "limits", "nowait", "plugins", "pools", "steady"})
 BELOW_SERVICE = ROOTS | {
     "wire",
     "session",
@@ -41,17 +41,18 @@ ARROWS: dict[str, frozenset[str]] = {
     "steady": frozenset(),
     "_version": frozenset(),
     "by_account": frozenset({"interfaces"}),
+    "nowait": frozenset(),
     "pools": frozenset({"errors"}),
     "wire": frozenset({"errors", "limits"}),
-    "session": frozenset({"wire", "errors", "limits", "plugins", "_version"}),
+    "session": frozenset({"wire", "errors", "limits", "nowait", "plugins", "_version"}),
     "extensions": frozenset({"session", "wire", "errors"}),
     "sasl": frozenset({"errors", "interfaces", "plugins", "auth"}),
     "auth": frozenset(
         {"interfaces", "errors", "pools", "steady", "wire.arguments", "maildrop.adapters", "maildrop.visit"}
     ),
-    "maildrop": frozenset({"by_account", "interfaces", "errors", "wire", "pools"}),
-    "stores": frozenset({"maildrop", "interfaces", "errors", "wire", "pools"}),
-    "accounts": frozenset({"auth", "interfaces", "errors", "pools"}),
+    "maildrop": frozenset({"by_account", "nowait", "interfaces", "errors", "wire", "pools"}),
+    "stores": frozenset({"nowait", "maildrop", "interfaces", "errors", "wire", "pools"}),
+    "accounts": frozenset({"nowait", "auth", "interfaces", "errors", "pools"}),
     "delivery": frozenset({"by_account", "wire", "interfaces", "errors", "limits", "pools"}),
     "net": frozenset(
         {

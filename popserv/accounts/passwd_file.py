@@ -39,6 +39,7 @@ from popserv.interfaces import (
     IDummyCheck,
     IScramCredentials,
 )
+from popserv.nowait import on_network, open_cached
 from popserv.pools import Pool
 
 
@@ -53,19 +54,35 @@ class Reading:
     users: Users
     signature: tuple[int, ...]
     """What tells that the file is still the same: device, inode, octets, and time of change in nanoseconds."""
+    local: bool = False
+    """It does not lie on the network: the kernel knows without waiting whether it is still the same."""
+
+    def holds(self, path: Path) -> bool:
+        """Whether the kernel says at once that the file is still the same. Does not block."""
+        descriptor = open_cached(os.fsencode(path)) if self.local else None
+        if descriptor is None:
+            return False
+        try:
+            return _signature(os.fstat(descriptor)) == self.signature
+        finally:
+            os.close(descriptor)
+
+
+def _signature(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def read(path: Path, known: Reading | None, case: Literal["fold", "keep"]) -> Reading:
     """What the file holds: `known` itself if it has not changed. Blocks. Raises `OSError` and `BrokenFile`."""
     with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        signature = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        signature = _signature(os.fstat(file.fileno()))
         if known is not None and known.signature == signature:
             return known
         users = parse(file.read(), case)
+        local = not on_network(file.fileno())
     if users.problems and not users.entries:
         raise BrokenFile("no line of it can be read")
-    return Reading(users, signature)
+    return Reading(users, signature, local)
 
 
 @implementer(ICredentialsChecker, IAccountDirectory, IAccountListing, IDummyCheck, ICapable)
@@ -185,6 +202,8 @@ class PasswdFile:
 
     async def _users(self) -> Users:
         """What the file says now, or what it said last when it cannot be read."""
+        if self._reading is not None and self._reading.holds(self._path):
+            return self._reading.users
         try:
             reading = await self._disk.run(read, self._path, self._reading, self._case)
         except (OSError, BrokenFile) as error:

@@ -40,7 +40,8 @@ _HEAD = struct.Struct("=16s36sQqQ3q6q4q5QI")
 _SUM = struct.Struct("=I")
 _HEAD_OCTETS = 512
 _SECOND = 1_000_000_000
-_SMALL_OCTETS = 32 * 1024
+SMALL_OCTETS = 32 * 1024
+"""An index that is no longer is taken into memory whole."""
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -138,7 +139,7 @@ def _read(descriptor: int, folder: Folder, boot: bytes) -> Index | None:
     # What somebody else has written could name files that are none of his.
     if not stat.S_ISREG(found.st_mode) or found.st_uid not in (0, os.geteuid()):
         return None
-    start = os.pread(descriptor, _SMALL_OCTETS, 0)
+    start = os.pread(descriptor, SMALL_OCTETS, 0)
     if len(start) < _HEAD_OCTETS or _sum(start[: _HEAD.size]) != start[_HEAD.size : _HEAD.size + _SUM.size]:
         return None
     magic, started, inode, mtime, octets, *numbers, body_sum = _HEAD.unpack_from(start)
@@ -149,7 +150,7 @@ def _read(descriptor: int, folder: Folder, boot: bytes) -> Index | None:
     if origin.inodes != inodes_of(folder):
         return None
     vouched = bool(boot) and (started, inode, mtime) == (boot, found.st_ino, found.st_mtime_ns)
-    small = octets <= _SMALL_OCTETS
+    small = octets <= SMALL_OCTETS
     if not vouched:
         body = start[_HEAD_OCTETS:] if small else pread_all(descriptor, layout.whole, _HEAD_OCTETS)
         if zlib.crc32(body) != body_sum:

@@ -56,19 +56,23 @@ class Entrance:
         return os.fsencode(path)
 
     def enter(
-        self, account: IAccount, folder: Folder, *, read_only: bool, trust: bool
+        self, account: IAccount, folder: Folder, *, read_only: bool, trust: bool, known: bool = False
     ) -> tuple[SessionLock | None, Snapshot, Mapping[bytes, int]]:
         """The lock, if there is to be one, what there is, and what of it is hidden.
 
-        Raises `PopError` and `OSError`, and holds no lock then.
+        With `known` only what takes a moment is done. Raises `PopError` and `OSError`, and then `NotAtHand`, too; and
+        holds no lock then.
         """
         lock = None
         if self.exclusive and not read_only:
             lock = take(folder.maildir, Holder.of(account, self.now()))
         try:
-            snapshot = self.snapshot(folder, read_only=read_only, trust=trust)
-            if not read_only:
-                folder.sweep(self.now())
+            if known:
+                snapshot = self.taker.take_known(folder)
+            else:
+                snapshot = self.snapshot(folder, read_only=read_only, trust=trust)
+                if not read_only:
+                    folder.sweep(self.now())
             hidden = read_hidden(folder.maildir)
         except BaseException:
             if lock is not None:

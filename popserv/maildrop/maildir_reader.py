@@ -23,8 +23,8 @@ from popserv.maildrop.maildir_folder import opened
 from popserv.maildrop.maildir_scan import CHUNK, read_measured
 from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.maildir_take import Taker
-from popserv.maildrop.nowait import open_cached, read_cached
 from popserv.maildrop.shield import shielded
+from popserv.nowait import open_cached, read_cached
 from popserv.pools import Pool
 from popserv.wire.octets import Normaliser
 

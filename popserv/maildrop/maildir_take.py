@@ -14,6 +14,7 @@ from popserv.maildrop.maildir_survey import Known, Surveyor, order, without_form
 from popserv.maildrop.octet_source import InMemory
 from popserv.maildrop.spare_indexes import SpareIndexes
 from popserv.maildrop.uidmap import mentions
+from popserv.nowait import NotAtHand
 
 Identify = Callable[[Folder, list[Entry]], list[Entry]]
 """Gives ids to those whose names give none of their own; returns those that have one."""
@@ -28,6 +29,15 @@ class Taker:
     now: Callable[[], float]
     """Seconds since 1970."""
     spare: SpareIndexes = attrs.Factory(SpareIndexes)
+
+    def take_known(self, folder: Folder) -> Snapshot:
+        """What its index says. Raises `NotAtHand` if that is not all, or more than a reading of a moment."""
+        index = on_disk.load(folder, self.boot)
+        if index is None or not (index.vouched and isinstance(index.source, InMemory)):
+            raise NotAtHand
+        if not self._is_current(index, folder):
+            raise NotAtHand
+        return index.snapshot(folder)
 
     def take(self, folder: Folder, identify: Identify, *, trust: bool, write: bool) -> Snapshot:
         """Read the Maildir. Raises `OSError`.
@@ -53,6 +63,10 @@ class Taker:
         self.spare.drop(folder)
         if write:
             on_disk.drop(folder.maildir)
+
+    def _is_current(self, index: Index, folder: Folder) -> bool:
+        same_ids = index.origin.uid_map == on_disk.uid_map_of(folder)
+        return same_ids and all(index.origin.holds(*each) for each in folder.stamps().items())
 
     def _spare(self, folder: Folder) -> Index | None:
         index = self.spare.get(folder)

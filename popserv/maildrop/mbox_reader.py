@@ -22,8 +22,8 @@ from popserv.maildrop.mbox_index import drop
 from popserv.maildrop.mbox_lines import Format, unquoting
 from popserv.maildrop.mbox_octets import CHUNK, Octets
 from popserv.maildrop.mbox_survey import Stamp, Survey, is_as_surveyed
-from popserv.maildrop.nowait import read_cached
 from popserv.maildrop.shield import shielded
+from popserv.nowait import read_cached
 from popserv.pools import Pool
 from popserv.wire.octets import Normaliser
 

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Protocol
 
-from popserv.maildrop.nowait import read_cached
+from popserv.nowait import read_cached
 
 
 class OctetSource(Protocol):

@@ -6,6 +6,7 @@ Whatever comes from outside is escaped, so that a line is always one line and no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +18,16 @@ from popserv.interfaces import ISessionObserver
 VALUE_CHARACTERS = 255
 LINE_CHARACTERS = 1024
 
+_AS_IT_IS = re.compile(rf"[!#-\[\]-~]{{1,{VALUE_CHARACTERS - 3}}}")
+
 
 def escape(value: Any) -> str:
     """`value` as printable ASCII without spaces, at most `VALUE_CHARACTERS` of it; ``-`` if it is empty."""
+    text = str(value)
+    if _AS_IT_IS.fullmatch(text):
+        return text
     escaped = ""
-    for character in str(value):
+    for character in text:
         step = _escape_character(character)
         if len(escaped) + len(step) > VALUE_CHARACTERS - 3:
             return f"{escaped}..."

@@ -18,6 +18,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IPr
 from twisted.internet.protocol import Factory
 from twisted.python.systemd import ListenFDs
 
+from popserv.net.prompt import make_prompt
 from popserv.service.endpoints import Endpoint, parse
 
 
@@ -133,7 +134,7 @@ class Ports:
     def _listen(self, offer: Offer) -> Port:
         endpoint, switch = parse(offer.endpoint), Switch(offer.factory)
         try:
-            return Port(offer.name, switch, self._bind(endpoint, switch))
+            return Port(offer.name, switch, make_prompt(self._bind(endpoint, switch)))
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
             raise CannotListen(f"{offer.endpoint}: {reason}") from None

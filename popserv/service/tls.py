@@ -1,12 +1,16 @@
 """The one look-up of certificates, for port 995 and for STLS.
 
 TLS 1.2 and 1.3 only (RFC 8314 section 4, RFC 8997), forward-secret AEAD ciphers (RFC 9325 section 4), no compression,
-no renegotiation, no resumption, no early data. Client certificates are asked for where authorities for them are given.
+no renegotiation, no early data. Client certificates are asked for where authorities for them are given.
+
+Sessions are resumed by tickets (RFC 8446 section 2.2, RFC 5077), which spares pollers most of the handshake. Nothing is
+kept for them here; their keys live as long as a context, which is made anew every `ROTATE_SECONDS`. Where client
+certificates are asked for there are none: what is revoked counts at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import stat
 from pathlib import Path
 from typing import Any
@@ -30,7 +34,15 @@ CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 LOOK_SECONDS = 1.0
 """How often, at most, the files are looked at."""
 
-OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
+ROTATE_SECONDS = 12 * 3600.0
+"""How long a context serves, and with it the keys of the tickets that it gives."""
+
+TICKET_SECONDS = 2 * 3600
+"""How long a ticket is good."""
+
+OPTIONS = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE
+
+_SESSIONS_OF = b"popserv"
 
 
 def make_context(pair: KeyPair, clients: ClientAuthorities | None = None) -> SSL.Context:
@@ -43,6 +55,8 @@ def make_context(pair: KeyPair, clients: ClientAuthorities | None = None) -> SSL
     context.set_options(OPTIONS)
     context.set_cipher_list(CIPHERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(_SESSIONS_OF)
+    context.set_timeout(TICKET_SECONDS)
     context.set_verify(SSL.VERIFY_NONE)
     context.set_alpn_select_callback(_choose_protocol)
     try:
@@ -52,6 +66,7 @@ def make_context(pair: KeyPair, clients: ClientAuthorities | None = None) -> SSL
         context.use_privatekey(pair.key)
         context.check_privatekey()
         if clients is not None:
+            context.set_options(SSL.OP_NO_TICKET)
             clients.ask(context)
     except (SSL.Error, crypto.Error) as error:
         raise CertificateTrouble(f"OpenSSL refuses the certificate, its key, or client_ca: {error}") from None
@@ -100,10 +115,15 @@ class ClientFiles:
 class Certificate:
     """One pair of files and the context made of them. Raises `CertificateTrouble` when they cannot be used."""
 
-    def __init__(self, certificate: Path, key: Path, clients: ClientFiles | None = None) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, now: Callable[[], float], clients: ClientFiles | None = None
+    ) -> None:
+        """`now` gives seconds since whenever."""
         self._pair = (certificate, key)
+        self._now = now
         self._clients = clients
         self._states = self._look()
+        self._made = now()
         self.names: list[str]
         self.context: SSL.Context
         self._read()
@@ -118,11 +138,14 @@ class Certificate:
         self.names = pair.names
 
     def renew(self) -> bool:
-        """Read the files if they have changed: whether they have. Raises `CertificateTrouble`, and keeps the old."""
+        """Read the files if they have changed, or if the context has served for long enough: whether that was so.
+
+        Raises `CertificateTrouble`, and keeps the old; nothing is tried again before the next such time.
+        """
         states = self._look()
-        if states == self._states:
+        if states == self._states and self._now() - self._made < ROTATE_SECONDS:
             return False
-        self._states = states
+        self._states, self._made = states, self._now()
         self._read()
         return True
 
@@ -145,7 +168,7 @@ class CertificateLookup:
         Raises `CertificateTrouble`.
         """
         self._now = steady(clock)
-        self._certificates = [Certificate(certificate, key, clients) for certificate, key in files]
+        self._certificates = [Certificate(certificate, key, self._now, clients) for certificate, key in files]
         self._looked = self._now()
         self._index()
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, execute, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from popserv.errors import DeliveryError, StoreBroken
@@ -40,6 +41,7 @@ from popserv.maildrop.findings import Report
 from popserv.maildrop.foreign import ForeignMail, Summary
 from popserv.maildrop.index import boot_id
 from popserv.maildrop.location import template_errors
+from popserv.maildrop.maildir_at_hand import AtHand
 from popserv.maildrop.maildir_disposal import Tidied, Undeleted
 from popserv.maildrop.maildir_entrance import Entrance
 from popserv.maildrop.maildir_folder import folder_called, folder_path, opened
@@ -50,13 +52,13 @@ from popserv.maildrop.maildir_office import Office, in_folder
 from popserv.maildrop.maildir_reader import Io, Source
 from popserv.maildrop.maildir_snapshot import Snapshot
 from popserv.maildrop.maildir_take import Taker
-from popserv.maildrop.nowait import on_network
 from popserv.maildrop.read_only import ReadOnlyMaildrop
 from popserv.maildrop.retention import retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
 from popserv.maildrop.told import Adoption, Told
 from popserv.maildrop.visit import Visit
+from popserv.nowait import NotAtHand, on_network
 from popserv.pools import Pool
 
 _LOGGED_ENTRIES = 5
@@ -119,6 +121,7 @@ class MaildirStore:
         self._entrance = Entrance(
             place, path, self._taker, exclusive, options.shared, options.io, networked, clock.seconds
         )
+        self._at_hand = AtHand()
         self._office = Office(self._entrance, disk)
 
     def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
@@ -137,10 +140,21 @@ class MaildirStore:
         except StoreBroken as error:
             return fail(error)
         parent = None if path == place else place
-        work = self._disk.run(self._open, account, path, parent, read_only).addCallbacks(
+        work = self._entered(partial(self._open, account, path, parent, read_only), path, read_only).addCallbacks(
             partial(self._opened, account.name), partial(self._entrance.failed, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
+
+    def _entered(self, enter: Callable[[bool], IMaildrop], path: bytes, read_only: bool) -> Deferred[IMaildrop]:
+        """What `enter` gives: at once where that takes a moment, else from a thread."""
+
+        def in_thread(failure: Failure) -> Deferred[IMaildrop]:
+            failure.trap(NotAtHand)  # type: ignore[no-untyped-call]
+            return self._disk.run(enter, False)
+
+        if self._options.io == "auto" and not read_only and self._at_hand.has(path):
+            return execute(enter, True).addErrback(in_thread)
+        return self._disk.run(enter, False)
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         try:
@@ -152,15 +166,24 @@ class MaildirStore:
         work = self._disk.run(Draft, path, self._names.next(), parent, getattr(account, "owner", None))
         return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
 
-    def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool) -> IMaildrop:
-        """In a thread. Raises `PopError` and `OSError`, and holds no lock then. With `read_only` nothing is written."""
+    def _open(self, account: IAccount, path: bytes, parent: bytes | None, read_only: bool, known: bool) -> IMaildrop:
+        """Blocks, with `known` for a moment at most. With `read_only` nothing is written.
+
+        Raises `PopError` and `OSError`, with `known` `NotAtHand`, too, and holds no lock then.
+        """
         retention = retention_of(account) if parent is None else in_folder(retention_of(account))
         session = partial(MaildirMaildrop, retention=retention, now=self._clock.seconds)
         try:
             with opened(path, parent) as folder:
                 networked = self._entrance.networked(folder.maildir)
                 io = self._entrance.reading(networked)
-                lock, snapshot, hidden = self._entrance.enter(account, folder, read_only=read_only, trust=not networked)
+                if not networked:
+                    self._at_hand.found_local(folder.device)
+                elif known:
+                    raise NotAtHand
+                lock, snapshot, hidden = self._entrance.enter(
+                    account, folder, read_only=read_only, trust=not networked, known=known
+                )
         except FileNotFoundError:
             return session(Source(path, Snapshot(), self._taker, self._disk, False, "auto"), None)
         source = Source(path, snapshot, self._taker, self._disk, not read_only, io)

@@ -55,10 +55,10 @@ from popserv.maildrop.mbox_locks import HAS_FCNTL, Kind, Locked, MboxLocks, open
 from popserv.maildrop.mbox_maildrop import MboxMaildrop
 from popserv.maildrop.mbox_reader import Io, Source
 from popserv.maildrop.mbox_survey import Stamp, Survey, survey_of
-from popserv.maildrop.nowait import on_network
 from popserv.maildrop.retention import retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
+from popserv.nowait import on_network
 from popserv.pools import Pool
 
 _PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})

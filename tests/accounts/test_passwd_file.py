@@ -183,6 +183,8 @@ class ReadingTests(Case):
         self.write("fred:{PLAIN}pencil\n")
         disk = BoundedPool(Clock(), "disk", threads=0, queue=0)
         checker = PasswdFile(self.path, disk, InlinePool())
+        self.assertEqual(self.successResultOf(checker.requestAvatarId(self.fred)), b"fred")
+        self.write("fred:{PLAIN}another\n")
         self.failureResultOf(checker.requestAvatarId(self.fred), Busy)
 
     def test_an_unknown_name_costs_what_most_accounts_of_this_file_cost(self):

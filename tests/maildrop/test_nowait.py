@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from popserv.maildrop.nowait import on_network, open_cached, read_cached
+from popserv.nowait import on_network, open_cached, read_cached
 
 
 def test_a_file_just_written_is_opened_and_read_or_left_to_a_thread(tmp_path):

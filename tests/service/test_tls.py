@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from popserv import steady
 from popserv.service.certificate import CertificateTrouble
-from popserv.service.tls import LOOK_SECONDS, CertificateLookup
+from popserv.service.tls import LOOK_SECONDS, ROTATE_SECONDS, CertificateLookup
 
 from .tls_client import StdlibClient, client_context, connect, pass_on, refused, shake_hands
 
@@ -151,16 +151,27 @@ def test_SEC_016_server_names_are_untrusted(lookup: CertificateLookup, name: byt
 
 
 @pytest.mark.parametrize("most", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_SEC_016_no_session_is_resumed(lookup: CertificateLookup, most: ssl.TLSVersion) -> None:
+def test_SEC_016_sessions_are_resumed_until_the_keys_of_tickets_rotate(tmp_path: Path, most: ssl.TLSVersion) -> None:
+    clock = Clock()
+    lookup = CertificateLookup([issue(tmp_path, "first", "first.test")], clock)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     CA.configure_trust(context)
     context.maximum_version = most
-    first = StdlibClient(context, "first.test")
-    first.shake_hands(lookup.serverConnectionForTLS(None))
-    second = StdlibClient(context, "first.test", first.tls.session)
-    second.shake_hands(lookup.serverConnectionForTLS(None))
-    assert second.tls.version() == most.name.replace("_", ".")
-    assert second.tls.session_reused is False
+
+    def visit(session: ssl.SSLSession | None) -> StdlibClient:
+        client, server = StdlibClient(context, "first.test", session), lookup.serverConnectionForTLS(None)
+        client.shake_hands(server)
+        assert client.tls.version() == most.name.replace("_", ".")
+        return client
+
+    session = visit(None).tls.session
+    assert visit(session).tls.session_reused is True
+    clock.advance(ROTATE_SECONDS - 1)
+    assert visit(session).tls.session_reused is True
+    clock.advance(1)
+    renewed = visit(session)
+    assert renewed.tls.session_reused is False
+    assert visit(renewed.tls.session).tls.session_reused is True
 
 
 def renew(clock: Clock) -> None:

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from popserv.auth.account import Account
-from popserv.maildrop.nowait import on_network
+from popserv.nowait import on_network
 from popserv.pools import InlinePool
 from popserv.stores.maildir import MaildirStore, Options
 

@@ -230,7 +230,7 @@ class TestIndex(IndexTestCase):
         for number in range(700):
             self.put(f"{1700001000 + number}.{'long' * 20}:2,", b"x\n" * (number % 7))
         expected = self.seen()
-        self.assertGreater(self.file.stat().st_size, index._SMALL_OCTETS)
+        self.assertGreater(self.file.stat().st_size, index.SMALL_OCTETS)
         self.assertEqual(self.open_counting(), [])
         self.assertEqual(self.seen(self.make_store()), expected)
         self.assertEqual(self.unaided(), expected)

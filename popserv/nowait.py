@@ -42,6 +42,10 @@ if _LINUX:
     _libc.syscall.restype = ctypes.c_long
 
 
+class NotAtHand(Exception):
+    """What is wanted may have to be waited for."""
+
+
 def open_cached(path: bytes) -> int | None:
     """A descriptor to read this file, no symbolic link; None if that would block or for whatever other reason."""
     if not _LINUX:
