@@ -18,7 +18,10 @@ log_path = {directory}/dovecot.log
 instance_name = bench
 protocols = pop3
 listen = 127.0.0.1
-ssl = no
+ssl = {ssl}
+ssl_cert = <{certificate}
+ssl_key = <{key}
+ssl_min_protocol = TLSv1.2
 disable_plaintext_auth = no
 auth_mechanisms = plain
 auth_cache_size = 10M
@@ -29,34 +32,45 @@ mail_gid = nogroup
 first_valid_uid = 1
 mail_fsync = never
 maildir_very_dirty_syncs = yes
+mail_max_userip_connections = 100000
 pop3_fast_size_lookups = {fast}
 pop3_lock_session = no
+pop3_no_flag_updates = yes
 mailbox_list_index = no
 service pop3-login {{
   service_count = 0
-  process_min_avail = 1
+  client_limit = 20000
+  process_min_avail = {processes}
+  process_limit = {processes}
   chroot =
   inet_listener pop3 {{
     port = {port}
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {tls_port}
+    ssl = yes
   }}
 }}
 service pop3 {{
   service_count = 0
-  client_limit = 100
-  process_limit = 1
+  client_limit = 20000
+  process_min_avail = {processes}
+  process_limit = {processes}
+}}
+service auth {{
+  client_limit = 50000
 }}
 service anvil {{
   chroot =
+  client_limit = 50000
 }}
 service stats {{
+  client_limit = 50000
   process_limit = 1
 }}
 passdb {{
   driver = static
-  args = password=secret
+  args = password={password}
 }}
 userdb {{
   driver = static
@@ -70,15 +84,38 @@ def is_there() -> bool:
 
 
 @contextmanager
-def running(directory: Path, maildir: Path, fast: bool) -> Iterator[tuple[int, int]]:
-    """Its port and process id. `fast` says that sizes need not be those of RFC 1939."""
+def running(
+    directory: Path,
+    maildir: Path | str,
+    fast: bool,
+    *,
+    tls: tuple[Path, Path] | None = None,
+    tls_port: int = 0,
+    processes: int = 1,
+    password: str = "secret",
+) -> Iterator[tuple[int, int]]:
+    """Its port and process id.
+
+    `maildir` may have Dovecot's variables in it. `fast` says that sizes need not be those of RFC 1939. `tls` is a
+    certificate and its key, for a `tls_port`. `processes` are those that log people in, and as many serve them.
+    """
     port = free_port()
     for name in ("run", "state", "home"):
         (directory / name).mkdir(mode=0o755, exist_ok=True)
     config = directory / f"dovecot-{port}.conf"
-    config.write_text(
-        CONFIGURATION.format(directory=directory, maildir=maildir, port=port, fast="yes" if fast else "no")
+    text = CONFIGURATION.format(
+        directory=directory,
+        maildir=maildir,
+        port=port,
+        fast="yes" if fast else "no",
+        ssl="yes" if tls else "no",
+        certificate=tls[0] if tls else "",
+        key=tls[1] if tls else "",
+        tls_port=tls_port,
+        processes=processes,
+        password=password,
     )
+    config.write_text(text if tls else "\n".join(line for line in text.splitlines() if not line.startswith("ssl_")))
     dovecot = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(config)], stdin=subprocess.DEVNULL)
     try:
         for _ in range(200):
