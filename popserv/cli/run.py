@@ -33,6 +33,9 @@ def run(config_file: Path | None) -> None:
 
 def serve(file: Path, config: Config) -> None:
     """Serve `config`, which stands in `file`, until a signal ends it. Raises `Failed` if it cannot start."""
+    from popserv.net.poll import install
+
+    install()
     from twisted.internet import reactor
 
     from popserv.service.compose import build

@@ -53,7 +53,14 @@ class Holder:
 
     def line(self) -> bytes:
         """What stands in the lock file."""
-        facts = {**attrs.asdict(self), "since": self.time}
+        facts = {
+            "pid": self.pid,
+            "host": self.host,
+            "since": self.time,
+            "address": self.address,
+            "session": self.session,
+            "socket": self.socket,
+        }
         return json.dumps(facts).ljust(OCTETS - 1).encode("ascii") + b"\n"
 
     @classmethod

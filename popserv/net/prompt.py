@@ -48,7 +48,8 @@ class PromptServer(tcp.Server):
 
 def make_prompt(port: Any) -> Any:
     """`port`, whose connections are `PromptServer` from now on if it is one of TCP."""
-    if isinstance(port, tcp.Port):
+    # Those of unix sockets are derived from it, and have connections of their own.
+    if getattr(port, "transport", None) is tcp.Server:
         port.transport = PromptServer
     return port
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TextIO
 
-from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from twisted.logger import FileLogObserver, LogEvent, LogLevel, eventAsText, formatTime, globalLogBeginner
 
 
 def log_to(stream: TextIO) -> None:
@@ -16,8 +17,16 @@ def log_line(event: LogEvent) -> str | None:
     """The event as text, or None for one without. Lines that follow the first one, of tracebacks, are indented."""
     if event["log_level"] < LogLevel.info:
         return None
-    text = eventAsText(event, includeTimestamp=True, includeSystem=False)
-    return "\n\t".join(map(_harmless, text.splitlines())) + "\n" if text else None
+    text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+    if not text:
+        return None
+    return f"{_time(int(event['log_time']))} " + "\n\t".join(map(_harmless, text.splitlines())) + "\n"
+
+
+@lru_cache(maxsize=4)
+def _time(second: int) -> str:
+    """Seconds since 1970 as text. Many lines share one."""
+    return formatTime(second)
 
 
 def _harmless(text: str) -> str:

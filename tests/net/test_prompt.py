@@ -118,3 +118,7 @@ class Others(TestCase):
     def test_a_port_of_another_kind_stays_as_it_is(self) -> None:
         port = object()
         self.assertIs(make_prompt(port), port)
+        local = reactor.listenUNIX(self.mktemp(), Factory(), wantPID=False)
+        self.addCleanup(local.stopListening)
+        before = local.transport
+        self.assertIs(make_prompt(local).transport, before)

@@ -1,0 +1,1 @@
+"""The programs of `bench/` that others rely on."""
