@@ -91,7 +91,7 @@ def memory(tls: str) -> Callable[[Bench, arena.Server], float]:
     """kB that one more session costs that is logged in and says nothing."""
 
     def measure(bench: Bench, server: arena.Server) -> float:
-        count = min(bench.sessions, USERS_IDLE)
+        count = USERS_IDLE - 20
         with arena.idle(bench.program, server, 20, tls, users=USERS_IDLE, user="idle%d"):
             before = server.memory()
         with arena.idle(bench.program, server, 20 + count, tls, users=USERS_IDLE, user="idle%d"):

@@ -35,7 +35,8 @@ class PromptServer(tcp.Server):
     def _is_idle(self) -> bool:
         """Whether nothing waits to be sent, and something may be."""
         waits = self._tempDataBuffer or len(self.dataBuffer) > self.offset
-        return bool(self._left > 0 and self.connected and not waits and not self._writeDisconnecting)
+        ends = self._writeDisconnecting or self._aborting
+        return bool(self._left > 0 and self.connected and not (waits or ends))
 
     def doRead(self) -> Any:
         self._left = TURN_OCTETS

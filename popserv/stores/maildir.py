@@ -77,7 +77,7 @@ class Options:
     """Messages that RETR has sent get the Maildir flag S when the session ends, and move from new to cur."""
     io: Io = "auto"
     """How messages are read: at once if the kernel has them in memory, else in a thread; always in a thread; or
-    always at once, even if everybody waits for the disk."""
+    always at once, even if everybody waits for the disk. With "auto" a small Maildir is opened so, too."""
 
 
 @implementer(

@@ -104,6 +104,15 @@ class Prompt(TestCase):
         server.transport.write(b"never")
         server.lost = None
 
+    async def test_nothing_is_sent_once_the_connection_is_aborted(self) -> None:
+        server, client = await self.connect()
+        server.transport.abortConnection()
+        server.transport.write(b".\r\n")
+        with self.assertRaises(ConnectionResetError):
+            await deferToThread(client.recv, 100)
+        await server.lost
+        server.lost = None
+
     async def test_a_client_that_has_gone_is_found_out_by_the_reactor(self) -> None:
         server, client = await self.connect()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
