@@ -8,6 +8,7 @@ import re
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,8 @@ def idle(program: Path, server: Server, sessions: int, tls: str = "none", **more
     finally:
         client.terminate()
         client.wait(60)
+        # The server has to notice, or the maildrops are in use.
+        time.sleep(1)
 
 
 def many_files() -> None:

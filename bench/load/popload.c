@@ -26,7 +26,7 @@
 enum mode { SESSION, PIPELINED, POLL, IDLE };
 enum tls { NONE, FULL, RESUME };
 
-enum { RECEIVE = 256 * 1024, LINE = 512, COMMANDS = 4096, FAULTS = 8 };
+enum { RECEIVE = 256 * 1024, LINE = 512, COMMANDS = 4096, FAULTS = 8, AT_THE_DOOR = 50 };
 
 static const char *const FAULT_NAMES[FAULTS] = {
 	"connect", "tls", "closed", "refused", "octets", "line_ends", "stuffing", "content",
@@ -520,7 +520,7 @@ static void usage(void)
 		"        [--retr N] [--sources N] [--seconds N]\n"
 		"session: USER PASS STAT UIDL, RETR 1 to N, QUIT, each after the reply to the one before.\n"
 		"pipelined: the same, all behind PASS at once. poll: USER PASS STAT QUIT.\n"
-		"idle: logs in and stays, with all sessions at once; prints a line when all are in, and waits for SIGTERM.\n"
+		"idle: logs in and stays, with all sessions; prints a line when all are in, and waits for SIGTERM.\n"
 		"Gives up after so many seconds.\n");
 	exit(2);
 }
@@ -611,6 +611,9 @@ static void prepare(void)
 static void refill(struct session *sessions)
 {
 	for (int i = 0; i < options.concurrency && started < options.sessions; i++) {
+		/* Many may stay; that many at once at the door is another thing to measure. */
+		if (options.mode == IDLE && started - opened - ended >= AT_THE_DOOR)
+			return;
 		if (sessions[i].fd < 0)
 			begin(&sessions[i], started++);
 	}
@@ -630,7 +633,7 @@ static void run(struct session *sessions)
 			faults[CLOSED] += options.sessions - ended;
 			return;
 		}
-		long before = ended;
+		long before = ended + opened;
 		for (int i = 0; i < count; i++) {
 			struct session *session = events[i].data.ptr;
 			if (session->fd < 0 || connected(session) < 0)
@@ -640,7 +643,7 @@ static void run(struct session *sessions)
 			else
 				ready(session);
 		}
-		if (ended > before)
+		if (ended + opened > before)
 			refill(sessions);
 		if (options.mode == IDLE && !told && opened + ended == options.sessions) {
 			told = 1;
