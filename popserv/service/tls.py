@@ -55,6 +55,8 @@ def make_context(pair: KeyPair, clients: ClientAuthorities | None = None) -> SSL
     context.set_options(OPTIONS)
     context.set_cipher_list(CIPHERS)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    # An idle connection has no use for its 34 kB of buffers.
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_id(_SESSIONS_OF)
     context.set_timeout(TICKET_SECONDS)
     context.set_verify(SSL.VERIFY_NONE)
