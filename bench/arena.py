@@ -7,7 +7,6 @@ import os
 import re
 import resource
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from typing import Any
 
 import attrs
 import dovecot
-from peer import free_port, processor_seconds
+from peer import free_port, processes, processor_seconds
+from serving import started
 
 HERE = Path(__file__).parent
 NOBODY = 65534
@@ -26,7 +26,6 @@ DOTTED = b".hidden files begin so, and so do some lines.\n"
 CONFIGURATION = """\
 [server]
 hostname = "localhost"
-workers = {workers}
 [[listen]]
 endpoint = "tcp:0:interface=127.0.0.1"
 tls = "starttls"
@@ -37,13 +36,12 @@ tls = "implicit"
 certificate = "{certificate}"
 key = "{key}"
 [auth]
-checkers = ["{checker}"]
+checkers = ["passwd-file:users"]
 cleartext = "loopback"
 [maildrop]
 location = "maildir:mail/{{user}}"
 [limits]
 connections_per_address = 20000
-{more}
 """
 """As it is when nothing is said, but for the number of connections from one place, which a client on one host needs."""
 
@@ -70,15 +68,6 @@ class Server:
         return total
 
 
-def processes(pid: int) -> list[int]:
-    """A process and its living descendants."""
-    found = [pid]
-    for process in found:
-        for task in (Path("/proc") / str(process) / "task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found
-
-
 def compiled(directory: Path) -> Path:
     """The client, made by this host's C compiler."""
     program = directory / "popload"
@@ -95,10 +84,10 @@ def message(number: int, octets: int) -> bytes:
     return head + block * max(1, (octets - len(head)) // len(block))
 
 
-def lay_out(directory: Path, users: int, messages: int = 5, octets: int = 10_000, large: int = 0) -> None:
-    """Maildirs user0, user1 … and, with a message of `large` octets, "large0", below ``mail/``."""
+def lay_out(directory: Path, users: int, large: int = 0) -> None:
+    """Maildirs user0, user1 … with five messages of 10 kB each and, for `large` octets, large0 with one, in mail/."""
     for user in range(users):
-        fill(directory / "mail" / f"user{user}", [message(user * messages + each, octets) for each in range(messages)])
+        fill(directory / "mail" / f"user{user}", [message(user * 5 + each, 10_000) for each in range(5)])
     if large:
         fill(directory / "mail" / "large0", [message(0, large)])
     directory.chmod(0o755)
@@ -125,48 +114,24 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def popserv(
-    directory: Path, *, workers: int = 1, checker: str = "passwd-file:users", more: str = "", name: str = "popserv"
-) -> Iterator[Server]:
-    """popserv as it comes, on the Maildirs of `directory`. Its log goes to a file there."""
+def popserv(directory: Path) -> Iterator[Server]:
+    """popserv as it comes, on the Maildirs of `directory`."""
     folders = sorted(path.name for path in (directory / "mail").iterdir())
-    users = directory / "users"
-    if not users.exists():
-        users.write_text("".join(f"{each}:{{PLAIN}}secret\n" for each in folders))
-    config = directory / f"{name}.toml"
-    config.write_text(
-        CONFIGURATION.format(
-            certificate=directory / "certificate.pem",
-            key=directory / "key.pem",
-            workers=workers,
-            checker=checker,
-            more=more,
-        )
-    )
-    with open(directory / f"{name}.log", "ab") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "popserv", "run", "--config", config],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        assert server.stdout is not None
-        ports = dict(re.findall(r"(pop3s?)=127\.0\.0\.1:(\d+)", server.stdout.readline()))
-        yield Server(name, int(ports["pop3"]), int(ports["pop3s"]), server.pid)
-    finally:
-        server.terminate()
-        server.wait(60)
+    (directory / "users").write_text("".join(f"{each}:{{PLAIN}}secret\n" for each in folders))
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    config = directory / "popserv.toml"
+    config.write_text(CONFIGURATION.format(certificate=certificate, key=key))
+    with started(config) as (ports, pid):
+        yield Server("popserv", ports["pop3"], ports["pop3s"], pid)
 
 
 @contextmanager
-def tuned_dovecot(directory: Path, *, processes: int = 1) -> Iterator[Server]:
+def tuned_dovecot(directory: Path) -> Iterator[Server]:
     """Dovecot as fast as it gets, on the same Maildirs."""
     tls_port = free_port()
     location = f"{directory}/mail/%u"
     tls = directory / "certificate.pem", directory / "key.pem"
-    with dovecot.running(directory, location, True, tls=tls, tls_port=tls_port, processes=processes) as (port, pid):
+    with dovecot.running(directory, location, True, tls=tls, tls_port=tls_port) as (port, pid):
         yield Server("dovecot", port, tls_port, pid)
 
 

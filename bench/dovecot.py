@@ -40,8 +40,8 @@ mailbox_list_index = no
 service pop3-login {{
   service_count = 0
   client_limit = 20000
-  process_min_avail = {processes}
-  process_limit = {processes}
+  process_min_avail = 1
+  process_limit = 1
   chroot =
   inet_listener pop3 {{
     port = {port}
@@ -54,8 +54,8 @@ service pop3-login {{
 service pop3 {{
   service_count = 0
   client_limit = 20000
-  process_min_avail = {processes}
-  process_limit = {processes}
+  process_min_avail = 1
+  process_limit = 1
 }}
 service auth {{
   client_limit = 50000
@@ -70,7 +70,7 @@ service stats {{
 }}
 passdb {{
   driver = static
-  args = password={password}
+  args = password=secret
 }}
 userdb {{
   driver = static
@@ -91,13 +91,11 @@ def running(
     *,
     tls: tuple[Path, Path] | None = None,
     tls_port: int = 0,
-    processes: int = 1,
-    password: str = "secret",
 ) -> Iterator[tuple[int, int]]:
     """Its port and process id.
 
     `maildir` may have Dovecot's variables in it. `fast` says that sizes need not be those of RFC 1939. `tls` is a
-    certificate and its key, for a `tls_port`. `processes` are those that log people in, and as many serve them.
+    certificate and its key, for a `tls_port`.
     """
     port = free_port()
     for name in ("run", "state", "home"):
@@ -112,8 +110,6 @@ def running(
         certificate=tls[0] if tls else "",
         key=tls[1] if tls else "",
         tls_port=tls_port,
-        processes=processes,
-        password=password,
     )
     config.write_text(text if tls else "\n".join(line for line in text.splitlines() if not line.startswith("ssl_")))
     dovecot = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", str(config)], stdin=subprocess.DEVNULL)

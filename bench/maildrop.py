@@ -57,8 +57,8 @@ def popserv(directory: Path) -> Iterator[tuple[int, int]]:
     """Its port and process id."""
     (directory / "users").write_text("fred:{PLAIN}secret\n")
     (directory / "popserv.toml").write_text(CONFIGURATION.format(checkers='["passwd-file:users"]'))
-    with started(directory / "popserv.toml") as server:
-        yield server
+    with started(directory / "popserv.toml") as (ports, pid):
+        yield ports["pop3"], pid
 
 
 def forget(maildir: Path) -> None:

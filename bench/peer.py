@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -50,13 +51,22 @@ def connect(port: int) -> Client:
 
 def processor_seconds(pid: int) -> float:
     """What a process, its threads and its living descendants have used so far."""
-    total, waiting = 0, [pid]
-    while waiting:
-        process = Path("/proc") / str(waiting.pop())
-        for task in (process / "task").iterdir():
-            total += int((task / "schedstat").read_text().split()[0])
-            waiting += map(int, (task / "children").read_text().split())
-    return total / 1e9
+    used = (int((task / "schedstat").read_text().split()[0]) for each in processes(pid) for task in tasks(each))
+    return sum(used) / 1e9
+
+
+def processes(pid: int) -> list[int]:
+    """A process and its living descendants."""
+    found = [pid]
+    for process in found:
+        for task in tasks(process):
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def tasks(pid: int) -> Iterator[Path]:
+    """What the kernel tells of each thread of a process."""
+    return (Path("/proc") / str(pid) / "task").iterdir()
 
 
 def cost(pid: int, port: int, user: str, commands: tuple[tuple[bytes, bool], ...]) -> float:

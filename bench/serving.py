@@ -38,25 +38,29 @@ def serving(checkers: Sequence[str], files: dict[str, str], accounts: Sequence[s
         for account in accounts:
             command = [*popserv, "user", "add", account, "--password-stdin", "--config", config]
             subprocess.run(command, input=b"secret\n", check=True)
-        with started(config) as (port, _):
-            yield port
+        with started(config) as (ports, _):
+            yield ports["pop3"]
 
 
 @contextmanager
-def started(config: Path) -> Iterator[tuple[int, int]]:
-    """The port and the process id of a server with this configuration."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "popserv", "run", "--config", config],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+def started(config: Path) -> Iterator[tuple[dict[str, int], int]]:
+    """The ports, by the names that the ready line has for them, and the process id of a server with this configuration.
+
+    Its log goes to ``popserv.log`` beside that.
+    """
+    with open(config.with_suffix(".log"), "ab") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "popserv", "run", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
     try:
         assert server.stdout is not None
-        found = re.search(r"pop3=127\.0\.0\.1:(\d+)", server.stdout.readline())
-        assert found is not None
-        yield int(found[1]), server.pid
+        found = re.findall(r"(\w+)=127\.0\.0\.1:(\d+)", server.stdout.readline())
+        assert found
+        yield {name: int(port) for name, port in found}, server.pid
     finally:
         server.terminate()
         server.wait(40)

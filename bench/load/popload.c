@@ -139,8 +139,6 @@ static struct reply expected(int number)
 	return reply;
 }
 
-static void finish(struct session *session, int fault);
-
 static void watch(struct session *session, int write)
 {
 	struct epoll_event event = { .events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = session };

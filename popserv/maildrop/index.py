@@ -116,6 +116,11 @@ def uid_map_of(folder: Folder) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def is_current(origin: Origin, folder: Folder) -> bool:
+    """Whether the Maildir has the names and the ids that a snapshot of this origin has. Raises `OSError`."""
+    return origin.uid_map == uid_map_of(folder) and all(origin.holds(*each) for each in folder.stamps().items())
+
+
 def load(folder: Folder, boot: bytes) -> Index | None:
     """The index of this Maildir; None if there is none, or none that can be used. Blocks. Never raises."""
     try:

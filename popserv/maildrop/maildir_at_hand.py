@@ -1,8 +1,8 @@
 """Whether a Maildir can be opened without waiting for a disk, so that it needs no thread, which costs more than that.
 
-The kernel has in memory what it was asked for a moment ago, which is so for every client that polls. One that would
-have to be waited for after all, because it is thrown out of memory in between, is a disk that works: what lies on the
-network never counts as being at hand.
+It is so for every client that polls: the kernel still has in memory what it was asked for a moment ago. Two things
+remain that a disk in trouble can hold up, and everybody with it: what is thrown out of memory between this look and the
+opening, and the lock file, which is written. What lies on the network never counts as being at hand.
 """
 
 from __future__ import annotations

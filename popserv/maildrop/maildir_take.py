@@ -35,7 +35,7 @@ class Taker:
         index = on_disk.load(folder, self.boot)
         if index is None or not (index.vouched and isinstance(index.source, InMemory)):
             raise NotAtHand
-        if not self._is_current(index, folder):
+        if not on_disk.is_current(index.origin, folder):
             raise NotAtHand
         return index.snapshot(folder)
 
@@ -51,22 +51,17 @@ class Taker:
         if not trust:
             index = index.without_times()
         known = Known(index, folder)
-        ids_hold = index.origin.uid_map == on_disk.uid_map_of(folder)
-        if ids_hold and all(index.origin.holds(*each) for each in folder.stamps().items()):
+        if on_disk.is_current(index.origin, folder):
             if not index.vouched:
                 self._keep(folder, index.origin, known.snapshot, write)
             return known.snapshot
-        return self._update(folder, known, ids_hold, identify, write)
+        return self._update(folder, known, index.origin.uid_map == on_disk.uid_map_of(folder), identify, write)
 
     def drop(self, folder: Folder, *, write: bool) -> None:
         """Let the next session look at every message anew. Never raises."""
         self.spare.drop(folder)
         if write:
             on_disk.drop(folder.maildir)
-
-    def _is_current(self, index: Index, folder: Folder) -> bool:
-        same_ids = index.origin.uid_map == on_disk.uid_map_of(folder)
-        return same_ids and all(index.origin.holds(*each) for each in folder.stamps().items())
 
     def _spare(self, folder: Folder) -> Index | None:
         index = self.spare.get(folder)

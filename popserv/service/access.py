@@ -281,16 +281,16 @@ def chain(config: Config, accounts: Accounts) -> CheckerChain:
     )
 
 
-def retains(config: Config, store: StoreRouter) -> bool:
-    """Whether anything is to be done about mail after its removal, or without one. Raises `ConfigErrors`."""
+def check_retention(config: Config, store: StoreRouter) -> None:
+    """Raises `ConfigErrors` if mail is to be kept, or to go by itself, in ways that a store does not know."""
     if unable := store.cannot_retain(config.maildrop.ways):
         message = f"{', '.join(unable)}: this store cannot {' and '.join(sorted(config.maildrop.ways))}"
         raise ConfigErrors([("maildrop.delete", message)])
-    return config.maildrop.retains
 
 
 def upkeep(config: Config, accounts: Accounts, store: StoreRouter) -> Upkeep:
-    """What there is to do about mail that is kept for a time, at night or by hand."""
+    """What there is to do about mail that is kept for a time, at night or by hand. Raises `ConfigErrors`."""
+    check_retention(config, store)
     return Upkeep(accounts.listings(), accounts.directory(), store, rules.retentions(config))
 
 

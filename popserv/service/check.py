@@ -192,7 +192,7 @@ def _maildrop(config: Config, context: BuildContext) -> Iterator[Problem]:
     except ConfigErrors as errors:
         yield from (Problem(key, message) for key, message in errors.errors)
         return
-    for needs in (access.delivery, access.retains, views.check):
+    for needs in (access.delivery, access.check_retention, views.check):
         try:
             needs(config, store)
         except ConfigErrors as errors:

@@ -34,7 +34,8 @@ from popserv.service.endpoints import parse
 from popserv.service.events import SessionLog
 from popserv.service.lifecycle import Composition, MailService
 from popserv.service.listening import Offer
-from popserv.service.schema import Config, Listen, Maildrop
+from popserv.service.schema import Config, Listen
+from popserv.service.schema_mail import Maildrop
 from popserv.service.takeover import Takeovers
 from popserv.service.tls import CertificateLookup, ClientFiles
 
@@ -134,8 +135,9 @@ class Composer:
             **_ways_in(config),
         )
         offers = [self._offer(listen, common, config) for listen in config.listeners]
-        upkeep = access.upkeep(config, accounts, store) if access.retains(config, store) else None
-        return Composition([*offers, *local], limits, upkeep, config.maildrop.nightly)
+        upkeep = access.upkeep(config, accounts, store)
+        kept = upkeep if config.maildrop.retains else None
+        return Composition([*offers, *local], limits, kept, config.maildrop.nightly)
 
     def _store_for(self, config: Config, context: access.BuildContext) -> StoreRouter:
         # A store may keep something in memory; one that stays as configured stays, however it is seen.

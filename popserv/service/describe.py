@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 import attrs
 
 from popserv import plugins
-from popserv.service.schema import DEFAULT_LISTEN, Auth, Config, Listen, Maildrop, Server, Tls
+from popserv.service.schema import DEFAULT_LISTEN, Auth, Config, Listen, Server, Tls
+from popserv.service.schema_mail import Maildrop
 from popserv.service.structure import keys
 
 HEAD = """\

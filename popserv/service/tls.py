@@ -205,5 +205,5 @@ class CertificateLookup:
             except CertificateTrouble as trouble:
                 self.log.error("certificate not renewed, the old one stays in use: {trouble}", trouble=str(trouble))
         if renewed:
-            self.log.info("certificates renewed")
+            self.log.info("certificates and keys read again")
             self._index()

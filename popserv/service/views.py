@@ -15,7 +15,8 @@ from popserv.maildrop.view_store import ViewStore
 from popserv.maildrop.views import ANY_FOLDER, Since, View
 from popserv.service import rules
 from popserv.service.config import ConfigErrors
-from popserv.service.schema import Config, Maildrop, ViewRule
+from popserv.service.schema import Config
+from popserv.service.schema_mail import Maildrop, ViewRule
 
 SUBJECT_TEXT, HEADER_TEXT = "[Junk]", "X-Junk: yes"
 

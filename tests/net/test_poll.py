@@ -21,6 +21,8 @@ def note(event):
 
 globalLogBeginner.beginLoggingTo([note], redirectStandardIO=False)
 
+lost = []
+
 class Echo(Protocol):
     def dataReceived(self, data):
         if data == b"raise":
@@ -28,7 +30,10 @@ class Echo(Protocol):
         self.transport.write(data)
 
     def connectionLost(self, reason):
+        lost.append(self)
         print("lost")
+        if len(lost) == 2:
+            reactor.stop()
 
 port = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
 
@@ -42,7 +47,6 @@ def talk():
     first.close()
 
 reactor.callInThread(talk)
-reactor.callLater(1.0, reactor.stop)
 reactor.run()
 print(type(reactor).__name__)
 """

@@ -27,7 +27,8 @@ from popserv.service import access, inspection, rules, views
 from popserv.service.check import problems
 from popserv.service.compose import Composer
 from popserv.service.config import ConfigErrors, from_table
-from popserv.service.schema import Config, Maildrop, ViewRule
+from popserv.service.schema import Config
+from popserv.service.schema_mail import Maildrop, ViewRule
 from tests.delivery.test_parts import result
 
 TEXT = """
