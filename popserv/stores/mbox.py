@@ -7,23 +7,20 @@ A file that does not exist reads as an empty maildrop.
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import attrs
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from popserv.errors import DeliveryError, StoreBroken, StoreUnavailable
+from popserv.errors import DeliveryError, StoreBroken
 from popserv.interfaces import (
     IAccount,
     IBuildContext,
@@ -36,35 +33,31 @@ from popserv.interfaces import (
     IStores,
     ITended,
 )
-from popserv.maildrop import mbox_index
-from popserv.maildrop.findings import Report, mended
-from popserv.maildrop.hidden import hide, read_hidden, unhide
-from popserv.maildrop.holder import Holder
-from popserv.maildrop.location import expand, place_of, template_errors
-from popserv.maildrop.locks import SessionLock, take
+from popserv.maildrop.findings import Report
+from popserv.maildrop.hidden import hide, read_hidden
+from popserv.maildrop.location import template_errors
+from popserv.maildrop.locks import SessionLock
 from popserv.maildrop.maildir_disposal import Tidied, Undeleted
 from popserv.maildrop.maildir_incoming import MaildirIncoming, delivery_failed
-from popserv.maildrop.mbox_check import MboxCheck
 from popserv.maildrop.mbox_control import Place, open_control, sweep
+from popserv.maildrop.mbox_entrance import Entrance
 from popserv.maildrop.mbox_ids import Ids, identify
 from popserv.maildrop.mbox_incoming import MboxDraft
 from popserv.maildrop.mbox_inspect import missing
 from popserv.maildrop.mbox_journal import locked_mbox
 from popserv.maildrop.mbox_lines import Format
-from popserv.maildrop.mbox_locks import HAS_FCNTL, Kind, Locked, MboxLocks, open_mbox
+from popserv.maildrop.mbox_locks import HAS_FCNTL, Kind, MboxLocks
 from popserv.maildrop.mbox_maildrop import MboxMaildrop
+from popserv.maildrop.mbox_office import Office
 from popserv.maildrop.mbox_reader import Io, Source
-from popserv.maildrop.mbox_survey import Stamp, Survey, survey_of
+from popserv.maildrop.mbox_survey import Stamp, Survey
 from popserv.maildrop.retention import retention_of
 from popserv.maildrop.selection import without
 from popserv.maildrop.shield import shielded
 from popserv.nowait import on_network
 from popserv.pools import Pool
 
-_PERMANENT = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 _NOTHING = Stamp(0, 0, 0, 0, 0)
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -114,42 +107,39 @@ class MboxStore:
         """`path` makes a path absolute, `exclusive` says that sessions take a lock, `networked` tells of a descriptor
         whether it lies on a network file system, `sleep` waits in a thread of `disk`. `clock` gives the wall clock's
         time."""
-        self._place = place
         self._disk = disk
-        self._clock = clock
         self._options = options
-        self._path = path
-        self._exclusive = exclusive
-        self._networked = networked
-        self._locks = MboxLocks(options.locks, options.lock_seconds, clock.seconds, sleep)
+        self._entrance = Entrance(
+            place,
+            path,
+            options.format,
+            options.control,
+            options.rewrite == "in-place",
+            MboxLocks(options.locks, options.lock_seconds, clock.seconds, sleep),
+            exclusive,
+            options.shared,
+            networked,
+            clock.seconds,
+        )
+        self._office = Office(self._entrance, disk)
 
     def open(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IMaildrop]:
         try:
-            place = self._place_of(account, folder)
+            place = self._entrance.place_of(account, folder)
         except StoreBroken as error:
             return fail(error)
         work = self._disk.run(self._open, account, place).addCallbacks(
-            partial(self._opened, account.name), partial(self._not_opened, account.name)
+            partial(self._opened, account.name), partial(self._entrance.failed, account.name)
         )
         return shielded(work, lambda maildrop: maildrop.close())
 
     def begin(self, account: IAccount, folder: bytes = b"INBOX") -> Deferred[IIncoming]:
         try:
-            place = self._place_of(account, folder)
+            place = self._entrance.place_of(account, folder)
         except StoreBroken as error:
             return fail(DeliveryError(error.text))
-        work = self._disk.run(MboxDraft, place, self._options.format, self._locks)
+        work = self._disk.run(MboxDraft, place, self._options.format, self._entrance.locks)
         return shielded(work.addCallbacks(self._begun, delivery_failed), lambda incoming: incoming.abort())
-
-    def _place_of(self, account: IAccount, folder: bytes) -> Place:
-        if folder != b"INBOX":
-            raise StoreBroken("this store has no other folder than INBOX")
-        mbox = self._path(place_of(account, self._place))
-        if not mbox.is_absolute():
-            raise StoreBroken("the location of this maildrop is no absolute path")
-        beside = f"{mbox}.popserv"
-        control = self._path(expand(self._options.control, account)) if self._options.control else beside
-        return Place(os.fsencode(mbox), os.fsencode(control), self._options.rewrite == "in-place")
 
     def _open(self, account: IAccount, place: Place) -> IMaildrop:
         """In a thread. Raises `PopError` and `OSError`, and holds no lock then."""
@@ -158,12 +148,12 @@ class MboxStore:
         hides = partial(self._hide, place) if retention_of(account).delete == "hide" else None
         control = open_control(place)
         try:
-            lock = self._session_lock(account, control)
+            lock = self._entrance.lock(account, control)
             try:
-                with locked_mbox(place, control, self._locks) as locked:
-                    descriptor, survey = self._survey(place, control, locked)
+                with locked_mbox(place, control, self._entrance.locks) as locked:
+                    descriptor, survey = self._entrance.survey(place, control, locked)
                 try:
-                    sweep(control, self._clock.seconds())
+                    sweep(control, self._entrance.now())
                     hidden = read_hidden(control)
                     ids = identify(control, survey, lock is not None)
                     maildrop = self._maildrop(descriptor, place, survey, ids, lock, hides)
@@ -180,31 +170,6 @@ class MboxStore:
         finally:
             os.close(control)
 
-    def _session_lock(self, account: IAccount, control: int) -> SessionLock | None:
-        if not self._exclusive:
-            return None
-        if self._networked(control) and not self._options.shared:
-            self.log.error(
-                "a control directory on a network file system is refused; if flock works there between all hosts, "
-                "set shared = true in [maildrop.mbox]"
-            )
-            raise StoreBroken()
-        return take(control, Holder.of(account, self._clock.seconds()))
-
-    def _survey(self, place: Place, control: int, locked: Locked) -> tuple[int, Survey]:
-        form = self._options.format
-        known = mbox_index.load(control, form)
-        stamp = None if known is None else known.stamp
-        survey = survey_of(locked.descriptor, form, known)
-        if survey.stamp != stamp:
-            mbox_index.save(control, form, survey, self._clock.seconds())
-        # The lock goes with its descriptor, so the session gets one of its own.
-        descriptor = open_mbox(place.mbox)
-        if not os.path.samestat(os.fstat(descriptor), os.fstat(locked.descriptor)):
-            os.close(descriptor)
-            raise StoreUnavailable()
-        return descriptor, survey
-
     def _maildrop(
         self,
         descriptor: int,
@@ -215,13 +180,13 @@ class MboxStore:
         hides: Callable[[list[bytes]], int] | None = None,
     ) -> MboxMaildrop:
         source = Source(descriptor, place, survey, self._options.format, self._disk, self._options.io)
-        return MboxMaildrop(source, ids or Ids(survey), self._locks, lock, hides)
+        return MboxMaildrop(source, ids or Ids(survey), self._entrance.locks, lock, hides)
 
     def _hide(self, place: Place, unique_ids: list[bytes]) -> int:
         try:
             control = open_control(place)
             try:
-                hide(control, unique_ids, self._clock.seconds())
+                hide(control, unique_ids, self._entrance.now())
             finally:
                 os.close(control)
         except OSError as error:
@@ -229,90 +194,26 @@ class MboxStore:
             return len(unique_ids)
         return 0
 
-    def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:  # noqa: ARG002
-        return succeed(Tidied())
-
-    def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
-        return self._tend(account, partial(self._undelete, account, since, dry))
-
-    def _undelete(self, account: IAccount, since: float, dry: bool, place: Place) -> Undeleted:
-        if not os.path.lexists(place.mbox):
-            return Undeleted()
-        with self._control(account, place, lock=True) as control:
-            return Undeleted(unhide(control, since, dry))
-
     def _opened(self, name: str, maildrop: IMaildrop) -> IMaildrop:
         for path, reason in getattr(maildrop, "skipped", ()):
             self.log.warn("account {account!a}: {path!a}: {reason}", account=name, path=path, reason=reason)
         return maildrop
 
-    def _not_opened(self, name: str, failure: Failure) -> Failure:
-        error = failure.value
-        if isinstance(error, OSError):
-            self.log.error("account {account!a}: mbox cannot be opened: {error!s}", account=name, error=error)
-            raise (StoreBroken() if error.errno in _PERMANENT else StoreUnavailable()) from error
-        return failure
+    # --- what an administrator does
+
+    def tidy(self, account: IAccount, dry: bool = False) -> Deferred[Tidied]:  # noqa: ARG002
+        return self._office.tidy()
+
+    def undelete(self, account: IAccount, since: float, dry: bool = False) -> Deferred[Undeleted]:
+        return self._office.undelete(account, since, dry)
 
     def check(
         self, account: IAccount, *, lock: bool, mend: bool, progress: Callable[[int, int], None]
     ) -> Deferred[Report]:
-        return self._tend(account, partial(self._check, account, lock, mend, progress))
+        return self._office.check(account, lock=lock, mend=mend, progress=progress)
 
     def reindex(self, account: IAccount) -> Deferred[tuple[int, int]]:
-        return self._tend(account, partial(self._reindex, account))
-
-    def _tend(self, account: IAccount, work: Callable[[Place], T]) -> Deferred[T]:
-        """Do this in a thread with the place of the mbox."""
-        try:
-            place = self._place_of(account, b"INBOX")
-        except StoreBroken as error:
-            return fail(error)
-        return self._disk.run(work, place).addErrback(partial(self._not_opened, account.name))
-
-    def _check(
-        self, account: IAccount, lock: bool, mend: bool, progress: Callable[[int, int], None], place: Place
-    ) -> Report:
-        settled = lock and self._exclusive
-        if mend and not settled:
-            raise StoreBroken("sessions cannot be kept out of this maildrop, so nothing is mended")
-        if not os.path.lexists(place.mbox):
-            return Report(0, 0, ())
-        with self._control(account, place, lock) as control:
-            look = MboxCheck(place, control, self._options.format, self._locks, settled)
-            if lock:
-                with self._locks.held(place.mbox) as locked:
-                    report = look.report(locked.descriptor, progress)
-            else:
-                descriptor = open_mbox(place.mbox)
-                try:
-                    report = look.report(descriptor, progress)
-                finally:
-                    os.close(descriptor)
-            return attrs.evolve(report, findings=mended(report.findings)) if mend else report
-
-    def _reindex(self, account: IAccount, place: Place) -> tuple[int, int]:
-        if not os.path.lexists(place.mbox):
-            return 0, 0
-        with self._control(account, place, lock=True) as control:
-            mbox_index.drop(place.control)
-            with locked_mbox(place, control, self._locks) as locked:
-                descriptor, survey = self._survey(place, control, locked)
-                os.close(descriptor)
-        return len(survey) - survey.first, sum(survey.octets[survey.first :])
-
-    @contextmanager
-    def _control(self, account: IAccount, place: Place, lock: bool) -> Iterator[int]:
-        """The control directory; with `lock` there is no session. Raises as `_open` does."""
-        control = open_control(place)
-        try:
-            held = take(control, Holder.of(account, self._clock.seconds())) if lock else None
-            try:
-                yield control
-            finally:
-                if held is not None:
-                    held.release()
-        finally:
-            os.close(control)
+        return self._office.reindex(account)
 
     def _begun(self, draft: MboxDraft) -> IIncoming:
         return MaildirIncoming(draft, self._disk, line_feeds=True)
